@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a module is told which Compose project, service or container it is about."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Options that name a Compose project, a service in it, or a container."""
+
+    DOCUMENTATION = r"""
+options:
+  project_src:
+    description:
+      - Directory of the Compose project on the managed host.
+    type: path
+  files:
+    description:
+      - Compose files, relative to O(project_src), in the order in which Compose merges them.
+      - By default the files that Compose itself would load, C(COMPOSE_FILE) and override files included.
+    type: list
+    elements: path
+  service:
+    description:
+      - Name of the service in the Compose project.
+    type: str
+"""
+
+    BACKUP = r"""
+options:
+  backup:
+    description:
+      - Keep a copy of each file before it is changed, beside it, with mode V(0600) and the time in its name.
+    type: bool
+    default: false
+  backup_keep:
+    description:
+      - How many such copies of a file stay; older ones are removed.
+    type: int
+    default: 5
+"""
