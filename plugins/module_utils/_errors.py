@@ -13,7 +13,9 @@ class HotfixError(Exception):
     :param remedy: what the operator can do, in the imperative.
     """
 
-    def __init__(self, message: str, *, path: str | None = None, line: int | None = None, remedy: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, path: str | None = None, line: int | None = None, remedy: str | None = None
+    ) -> None:
         self.message = message
         self.path = path
         self.line = line

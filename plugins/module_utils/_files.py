@@ -44,7 +44,7 @@ def read_bytes(path: str) -> bytes:
 
 
 def write_atomic(path: str, data: bytes, *, mode: int = 0o644) -> None:
-    """Replace a file's content by temporary file, fsync and rename, so that a reader sees the old or the new, never half.
+    """Replace a file's content by temporary file, fsync and rename: a reader sees the old or the new, never half.
 
     Owner, group, mode and extended attributes (hence ACLs) of an existing file are kept, and a symbolic link stays a
     link: the file that it points to is replaced.
@@ -95,7 +95,7 @@ def backup(path: str, *, keep: int = 5) -> str:
 
 
 def _copy_properties(source: str, target: int, mode: int) -> None:
-    """Give the open file ``target`` the owner, mode and extended attributes of ``source``, or ``mode`` if there is none."""
+    """Give the open file ``target`` the owner, mode and extended attributes of ``source``, else ``mode``."""
     try:
         info = os.stat(source)
     except FileNotFoundError:

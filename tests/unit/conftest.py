@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes the collection importable, and runs modules as Ansible does: in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COLLECTIONS = Path(__file__).resolve().parents[2] / ".ansible" / "collections"
+sys.path.insert(0, str(COLLECTIONS))
+os.environ.setdefault("ANSIBLE_COLLECTIONS_PATH", str(COLLECTIONS))
+
+# The same wrapper for every supported ansible-core: import the module's file and hand it its arguments.
+RUNNER = """
+import json, runpy, sys
+from ansible.module_utils import basic
+basic._ANSIBLE_ARGS = sys.stdin.buffer.read()
+try:
+    basic._ANSIBLE_PROFILE = "legacy"
+except AttributeError:
+    pass
+sys.argv = [sys.argv[1]]
+runpy.run_module("ansible_collections.composeops.hotfix.plugins.modules." + sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture
+def run_module() -> Callable[..., dict[str, Any]]:
+    """Run a module of the collection in a process of its own and return its result."""
+
+    def run(
+        name: str,
+        args: dict[str, Any],
+        *,
+        check: bool = False,
+        diff: bool = True,
+        expect_failure: bool = False,
+        env: dict[str, str] | None = None,
+    ) -> dict[str, Any]:
+        arguments = {**args, "_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
+        process = subprocess.run(
+            [sys.executable, "-c", RUNNER, name],
+            input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(COLLECTIONS), **(env or {})},
+        )
+        assert process.stdout.strip(), f"{name} printed no result:\n{process.stderr}"
+        result: dict[str, Any] = json.loads(process.stdout.strip().splitlines()[-1])
+        assert bool(result.get("failed")) is expect_failure, result
+        return result
+
+    return run
