@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Two commands do all the work: `make demo` shows the collection on a broken droplet, `make test` tests it.
+PYTHON ?= python3
+SHELL := /bin/bash
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export ANSIBLE_HOME := $(CURDIR)/.ansible
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export PYTHONDONTWRITEBYTECODE := 1
+
+SETUP := .state/setup
+SHELL_FILES := $(shell git ls-files '*.sh' .ci/run)
+
+.PHONY: help demo test setup engine images lint sanity unit molecule lock changelog clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+demo: setup ## Break a droplet, hot-fix it over SSH, show before and after
+	@tools/demo.sh
+
+test: lint sanity unit molecule ## Everything that CI runs
+
+setup: $(SETUP) ## Virtual environment and collections, inside this folder
+
+$(SETUP): requirements-dev.txt tools/fetch_collections.py
+	@tools/venv.sh "$(PYTHON)"
+	@mkdir -p $(@D)
+	@python tools/fetch_collections.py
+	@touch $@
+
+engine: ## Use the container engine, or install and start one
+	@droplet/engine.sh start
+
+images: setup engine ## Build the images of the stand-in droplet
+	@ansible-playbook droplet/build.yml
+
+lint: setup ## ansible-lint, yamllint, ruff, mypy, shellcheck, changelog fragments
+	ruff check .
+	ruff format --check .
+	mypy plugins/module_utils
+	yamllint --strict .
+	shellcheck $(SHELL_FILES)
+	antsibull-changelog lint
+	ansible-lint --offline
+
+sanity: setup ## ansible-test sanity
+	tools/sanity.sh
+
+unit: setup ## Unit and module tests
+	pytest -n auto
+
+molecule: setup ## The whole runbook on a stand-in droplet
+	@tools/molecule.sh
+
+lock: setup ## Pin requirements-dev.in into requirements-dev.txt
+	pip install --quiet uv
+	uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links \
+	  requirements-dev.in --output-file requirements-dev.txt
+
+clean: ## Remove everything that this checkout made, and nothing else
+	@tools/clean.sh
