@@ -4,11 +4,42 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import json
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 # Ansible masks each registered value wherever it occurs; masking something as short as "true" would garble results.
 SHORTEST_MASKED = 6
+
+SECRET_NAME = re.compile(
+    r"password|passwd|passphrase|secret|token|api_?keys?|credential|private_?key"
+    r"|(?:^|[_.-])(?:keys?|pass|pwd|pw|dsn|salt|jwt)(?:$|[_.-])",
+    re.IGNORECASE,
+)
+URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]{0,20}://[^\s:/@]*:)([^\s/@]+)(?=@)", re.IGNORECASE)
+HIDDEN = "***"
+# What is masked in free text although nobody knows the value: assignments to a secret's name, forms of known tokens.
+# Repetitions are bounded or anchored, so that a hostile line takes no quadratic time.
+SHAPES = (
+    (URL_PASSWORD, rf"\1{HIDDEN}"),
+    (
+        re.compile(
+            r"((?:password|passwd|secret|token|api[_-]?keys?|apikey|credential|private[_-]?key|authorization)"
+            r"[\w.-]{0,64}[\"']?\s{0,8}[:=]\s{0,8})((?:bearer|basic)\s{1,8})?(?!sha256:[0-9a-f]{8} len=)"
+            r"(?:'?\[[^\]]*\]'?|\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^\s,;&}\])]+)",
+            re.IGNORECASE,
+        ),
+        rf"\1\2{HIDDEN}",
+    ),
+    (re.compile(r"\b(bearer|basic)\s{1,8}[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
+    (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), HIDDEN),
+    (re.compile(r"\b(?:sk|pk|rk)[-_][\w-]{16,}|\b(?:gh[a-z]|github_pat|xox[a-z]|dop_v1|AKIA)[-_]?[\w-]{16,}"), HIDDEN),
+    # As long as a token of 24 random bytes and mixed as only a random one is; or hexadecimal of 16 bytes and more.
+    (re.compile(r"(?<![\w-])(?=[\w-]*\d)(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[\w-]{32,}"), HIDDEN),
+    (re.compile(r"(?<![\w-])[0-9a-fA-F]{32,}(?![\w-])"), HIDDEN),
+)
 
 
 def fingerprint(value: str) -> str:
@@ -30,4 +61,37 @@ def redact(text: str, values: Iterable[str]) -> str:
     """``text`` with each of ``values`` replaced by its fingerprint, longest value first."""
     for value in sorted({value for value in values if len(value) >= SHORTEST_MASKED}, key=len, reverse=True):
         text = text.replace(value, fingerprint(value))
+    return text
+
+
+def secret_values(environment: Mapping[str, str]) -> set[str]:
+    """The secrets in a set of variables: values of secret-sounding names, elements of lists in them, URL passwords.
+
+    :param environment: name to value.
+    """
+    found = {match.group(2) for value in environment.values() for match in URL_PASSWORD.finditer(value)}
+    found |= {unquote(value) for value in found}
+    for name, value in environment.items():
+        if SECRET_NAME.search(name):
+            found |= {value, *(list_elements(value) or value.split(","))}
+    return {value.strip() for value in found if value.strip()}
+
+
+def list_elements(value: str) -> list[str] | None:
+    """The elements of a value that is a JSON list of strings, such as VALID_API_KEYS; ``None`` for any other value."""
+    try:
+        data = json.loads(value)
+    except ValueError:
+        return None
+    return data if isinstance(data, list) and all(isinstance(item, str) for item in data) else None
+
+
+def mask(text: str, values: Iterable[str] = ()) -> str:
+    """Free text, such as a log line, without ``values`` (shown as fingerprints) and all that looks like a secret.
+
+    It masks too much rather than too little.
+    """
+    text = redact(text, values)
+    for shape, replacement in SHAPES:
+        text = shape.sub(replacement, text)
     return text
