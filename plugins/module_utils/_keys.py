@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""API keys and other secrets: which are weak, how a list of them is written, and what a rotation does to it."""
+"""API keys and other secrets: which are weak, how a variable holds one or a list of them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._errors import H
 
 # 128 random bits in base64url, secrets.token_urlsafe(16): the strength that OWASP ASVS 5.0 (7.2.3) asks of a token.
 MIN_LENGTH = 22
-# In bits as entropy_bits() counts, which underrates short random strings: the lowest of 20,000 tokens made of 128 random
-# bits had 75.
+# In bits as entropy_bits() counts, which underrates short random strings: of 20,000 tokens made of 128 random bits the
+# lowest had 75.
 MIN_ENTROPY_BITS = 72.0
 # Somebody who makes up a key out of words draws on a few hundred of them: log2(256).
 BITS_PER_WORD = 8.0

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A small file that remembers since when each key is known: fingerprints with dates, no values."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._files import problem, read_bytes, write_atomic
+from ansible_collections.composeops.hotfix.plugins.module_utils._rotation import Age
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+def parse_max_age(text: str) -> float:
+    """Seconds in a duration such as ``90d``, ``12h`` or ``2w``.
+
+    :raises HotfixError: when it is none.
+    """
+    match = re.fullmatch(r"(\d+)([smhdw])", text.strip())
+    if not match:
+        raise HotfixError("max_age is not a duration", remedy="Write a whole number and s, m, h, d or w, such as 90d")
+    return float(int(match[1]) * SECONDS[match[2]])
+
+
+class KeyAges:
+    """The file's content; one entry for each variable of each file.
+
+    :param path: the state file, which need not exist yet.
+    :raises HotfixError: when it exists and is not such a file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._before = read_bytes(path) if os.path.lexists(path) else None
+        self._content: dict[str, Any] = (
+            {"version": 1, "files": {}} if self._before is None else _load(self._before, path)
+        )
+
+    def of(self, env_path: str, name: str) -> dict[str, Age]:
+        """Fingerprint to age of the keys in the variable ``name`` of the file ``env_path``.
+
+        :raises HotfixError: when a date in the file is none.
+        """
+        entries = self._content["files"].get(os.path.abspath(env_path), {}).get(name, {})
+        try:
+            return {
+                key: Age(_seconds(dates["first_seen"]), _seconds(dates["superseded"]) if dates["superseded"] else None)
+                for key, dates in entries.items()
+            }
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise _damaged(self.path) from error
+
+    def record(self, env_path: str, name: str, keys: Sequence[str], now: float) -> None:
+        """Remember that the variable holds these keys now, newest first; the others are forgotten."""
+        ages = updated(self.of(env_path, name), keys, now)
+        self._content["files"].setdefault(os.path.abspath(env_path), {})[name] = {
+            key: {
+                "first_seen": _text(age.first_seen),
+                "superseded": None if age.superseded is None else _text(age.superseded),
+            }
+            for key, age in ages.items()
+        }
+
+    @property
+    def data(self) -> bytes:
+        """The file's content as it should be."""
+        return (json.dumps(self._content, indent=2, sort_keys=True) + "\n").encode()
+
+    @property
+    def changed(self) -> bool:
+        """Whether the file has to be written."""
+        return self.data != self._before
+
+    def write(self) -> None:
+        """Write the file, readable by its owner only, in a folder that is made likewise.
+
+        :raises HotfixError: naming the file, the reason and the remedy.
+        """
+        try:
+            os.makedirs(os.path.dirname(os.path.abspath(self.path)), mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise problem(error, self.path, "write") from error
+        write_atomic(self.path, self.data, mode=0o600)
+
+
+def updated(ages: Mapping[str, Age], keys: Sequence[str], now: float) -> dict[str, Age]:
+    """The ages after a variable was found or made to hold ``keys``, newest first.
+
+    :param now: seconds since the epoch; the date of what was not known before.
+    """
+    result = {}
+    for position, key in enumerate(keys):
+        known = ages.get(fingerprint(key), Age(now))
+        superseded = None if position == 0 else now if known.superseded is None else known.superseded
+        result[fingerprint(key)] = Age(known.first_seen, superseded)
+    return result
+
+
+def _load(data: bytes, path: str) -> dict[str, Any]:
+    try:
+        content = json.loads(data)
+        if content["version"] != 1 or not all(isinstance(names, dict) for names in content["files"].values()):
+            raise ValueError
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(path) from error
+    return dict(content)
+
+
+def _damaged(path: str) -> HotfixError:
+    return HotfixError("this is not a file of key ages", path=path, remedy="Move it away; the ages then count from now")
+
+
+def _seconds(text: str) -> float:
+    return datetime.strptime(text, _TIME).replace(tzinfo=timezone.utc).timestamp()
+
+
+def _text(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime(_TIME)
