@@ -49,6 +49,9 @@ SHORT = {"-w": "--workers", "-c": "--config"}
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 REFERENCE = re.compile(r"\$(?:(?P<bare>[A-Za-z_]\w*)|\{(?P<name>[A-Za-z_]\w*)(?P<operator>:?[-=?+]|(?=\})))")
 
+# Where compose-go stops reading a command: it is no shell and has none of these.
+COMPOSE_OPERATORS = ";&|<>"
+
 
 class Span(NamedTuple):
     """A stretch of one source: the number the caller gave that source, and character offsets in it."""
@@ -183,12 +186,12 @@ def interpolate(text: Text, lookup: Lookup) -> Text:
     return Text(result.value, result.places, text.end)
 
 
-def split(text: Text) -> list[Text]:
-    """Words of a string as Compose splits a ``command``: quotes count, variables and operators of a shell do not.
+def split(text: Text, operators: str = COMPOSE_OPERATORS) -> list[Text]:
+    """Words of a string as Compose splits a ``command``: quotes count, variables do not.
 
-    Compose stops reading at an unquoted ``;``, ``&``, ``|``, ``<`` or ``>``.
+    :param operators: characters at which reading stops when they are not quoted; by default those of Compose.
     """
-    return next(iter(_Lexer(text, None)), [])
+    return next(iter(_Lexer(text, None, operators)), [])
 
 
 def _closing(value: str, index: int, opening: str, closing: str) -> int:
@@ -225,10 +228,11 @@ class _Lexer:
     """Splits a script into simple commands, one list of words each.
 
     :param lookup: the variables that a shell would know; None when no shell reads the text.
+    :param operators: the characters that end a command.
     """
 
-    def __init__(self, text: Text, lookup: Lookup | None) -> None:
-        self.text, self.value, self.lookup = text, text.value, lookup
+    def __init__(self, text: Text, lookup: Lookup | None, operators: str = ";&|()\n") -> None:
+        self.text, self.value, self.lookup, self.operators = text, text.value, lookup, operators
         self.index = 0
         self.words: list[Text] = []
         self.word: Text | None = None
@@ -237,23 +241,19 @@ class _Lexer:
     def __iter__(self) -> Iterator[list[Text]]:
         while self.index < len(self.value):
             character = self.value[self.index]
-            if self._operator(character):
+            if character in self.operators:
                 yield from self._command()
                 self.index += 1
             elif character.isspace():
                 self._end_word()
                 self.index += 1
-            elif character in "<>":
+            elif character in "<>" and self.lookup is not None:
                 self._redirect()
             elif character == "#" and self.word is None and self.lookup is not None:
                 self.index = (self.value + "\n").index("\n", self.index)
             else:
                 self._character(character)
         yield from self._command()
-
-    def _operator(self, character: str) -> bool:
-        """Whether the character ends a command; without a shell, line ends are blanks and brackets are plain."""
-        return character in (";&|" if self.lookup is None else ";&|()\n")
 
     def _command(self) -> Iterator[list[Text]]:
         self._end_word()
@@ -272,11 +272,7 @@ class _Lexer:
             self.word, self.skip = None, False
 
     def _redirect(self) -> None:
-        """Leave out ``2>&1``, ``> file`` and the like; without a shell the rest of the text is not read at all."""
-        if self.lookup is None:
-            self._end_word()
-            self.index = len(self.value)
-            return
+        """Leave out ``2>&1``, ``> file`` and the like."""
         if self.word is not None and self.word.value.isdigit():
             self.word = None
         self._end_word()
@@ -444,7 +440,8 @@ def _script(
     known = dict(assignments or {})
     found: list[ServerCommand] = []
     unseen: ServerCommand | None = None
-    for words in _Lexer(script, lambda name: known[name] if name in known else lookup(name)):
+    variables = raw if lookup is raw else lambda name: known[name] if name in known else lookup(name)
+    for words in _Lexer(script, variables):
         command = _command(list(_with_arguments(words, arguments)), lookup, known)
         if command.server:
             found.append(command)
