@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters that turn observations into checks, and checks into the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.composeops.hotfix.plugins.module_utils import _checks
+
+
+class FilterModule:
+    """The filters of the collection."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "check_lines": _checks.check_lines,
+            "judge": _checks.judge,
+            "line_pattern": _checks.line_pattern,
+            "summarise": _checks.summarise,
+            "summary_table": _checks.summary_table,
+        }

@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From what was observed on the running application to checks with a status and their evidence, and to a summary.
+
+Every check can end as ``pass``, ``fail``, ``not enforced`` (the application does not use what is checked), ``not
+observable`` (with the reason) or ``action`` (only its owner can do it). The observations are results of the modules
+of this collection and of ``ansible.builtin.uri``, gathered by the role ``verify``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
+
+Check = dict[str, str]
+Observed = Mapping[str, Any]
+
+WIDTH = 80
+# The issues of the runbook's summary table with their severities, then what its checklist adds.
+ISSUES = {
+    "Development API key": "critical",
+    "Redis shutdown error": "medium",
+    "Workers dying": "medium",
+    "Restart policy": "medium",
+    "Production settings": "high",
+    "API works": "critical",
+}
+SEVERE = ("critical", "high")
+WORST_FIRST = ("fail", "not enforced", "action", "not observable", "pass")
+
+
+def judge(observed: Observed) -> list[Check]:
+    """All checks, in the order of the runbook's issues.
+
+    :param observed: what the role ``verify`` gathered (``roles/verify/tasks/observe.yml``).
+    :returns: dictionaries with ``issue``, ``severity``, ``check``, ``status`` and ``evidence``.
+    """
+    if not running(observed["container"]):
+        state = observed["container"].get("container", {}).get("status", "there is none")
+        return [_check("API works", "container", "fail", f"the container is not running: {state}")]
+    return [
+        _warning(observed),
+        _live_keys(observed),
+        *_probed_keys(observed),
+        _source(observed),
+        _shutdown(observed),
+        _deaths(observed),
+        _oom(observed),
+        _same_workers(observed),
+        _policy(observed),
+        *_settings(observed),
+        *_dependencies(observed),
+        _health(observed),
+        _start(observed),
+    ]
+
+
+def running(container: Mapping[str, Any]) -> bool:
+    """Whether a result of ``container_info`` shows a running container."""
+    return bool(container.get("exists")) and container["container"]["status"] == "running"
+
+
+def holding(body: Any, expected: Any) -> bool:
+    """Whether a JSON body holds what is expected: each expected member of an object, else equality."""
+    if isinstance(expected, Mapping):
+        return isinstance(body, Mapping) and all(key in body and holding(body[key], expected[key]) for key in expected)
+    return bool(body == expected)
+
+
+def line_pattern(line: str) -> dict[str, str]:
+    """The pattern for ``container_log_info`` that expects a literal line."""
+    return {"name": line, "regex": re.escape(line), "expect": "present"}
+
+
+def check_lines(checks: Iterable[Check]) -> list[str]:
+    """One line a check, for the terminal."""
+    return [f"{check['status'].upper():14} {check['check']}: {check['evidence']}" for check in checks]
+
+
+def summarise(after: Iterable[Check], before: Iterable[Check], host: str) -> dict[str, Any]:
+    """The runbook's summary table: an entry an issue, with its checks before and after and what is left to do."""
+    before, after = list(before), list(after)
+    rows = []
+    for issue, severity in ISSUES.items():
+        now = [check for check in after if check["issue"] == issue]
+        was = [check for check in before if check["issue"] == issue]
+        if now or was:
+            rows.append(
+                {
+                    "issue": issue,
+                    "severity": severity,
+                    "before": {"status": _worst(was), "checks": was},
+                    "after": {"status": _worst(now), "checks": now},
+                }
+            )
+    left = [check for check in after if check["status"] != "pass"]
+    return {
+        "host": host,
+        "rows": rows,
+        "fixed": not any(check["status"] == "fail" for check in after),
+        "actions": [f"{check['check']}: {check['evidence']}" for check in left],
+    }
+
+
+def summary_table(summary: Mapping[str, Any]) -> list[str]:
+    """The summary as lines of at most 80 columns."""
+    lines = [f"Hot-fix summary for {summary['host']}", "=" * WIDTH]
+    for row in summary["rows"]:
+        head = f"{row['issue']} ({row['severity']})"
+        states = f"before: {row['before']['status'].upper()}   now: {row['after']['status'].upper()}"
+        lines.append(f"{head:<40}{states:>40}")
+        for check in row["before"]["checks"]:
+            if check["status"] != "pass":
+                lines += _wrapped("  before  ", check["evidence"])
+        for check in row["after"]["checks"]:
+            lines += _wrapped("  now     ", f"{check['status']}: {check['evidence']}")
+        lines.append("-" * WIDTH)
+    for action in summary["actions"]:
+        lines += _wrapped("  left    ", action)
+    lines.append("Everything is proven." if summary["fixed"] else "NOT everything is proven; see above.")
+    return lines
+
+
+def _wrapped(head: str, text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
+
+
+def _worst(checks: Iterable[Check]) -> str:
+    states = {check["status"] for check in checks}
+    return next((state for state in WORST_FIRST if state in states), "not observable")
+
+
+def _check(issue: str, check: str, status: str, evidence: str) -> Check:
+    return {"issue": issue, "severity": ISSUES[issue], "check": check, "status": status, "evidence": evidence}
+
+
+def _pass_if(issue: str, check: str, passed: bool, good: str, bad: str) -> Check:
+    return _check(issue, check, "pass" if passed else "fail", good if passed else bad)
+
+
+def _match(observed: Observed, name: str) -> Mapping[str, Any]:
+    matches: list[Mapping[str, Any]] = observed["log"].get("matches", [])
+    return next((match for match in matches if match["name"] == name), {"count": 0, "samples": []})
+
+
+def _warning(observed: Observed) -> Check:
+    match = _match(observed, "dev_key_warning")
+    return _pass_if(
+        "Development API key",
+        "no_dev_key_warning",
+        match["count"] == 0,
+        f"no development key warning in the {observed['log'].get('lines', 0)} log lines since the container's start",
+        f"the log warns of development API keys ({match['count']} times since the container's start)",
+    )
+
+
+def _live_keys(observed: Observed) -> Check:
+    name = observed["keys_variable"]
+    live = observed["container"]["environment"].get(name)
+    written = _written(observed).get(name)
+    weak = [
+        finding
+        for finding in observed["environment"]["findings"]
+        if finding["name"] == name and finding["severity"] in SEVERE
+    ]
+    keys = ", ".join(observed["container"].get("environment_list", {}).get(name, [])) or live
+    if live is None:
+        return _check("Development API key", "live_keys", "fail", f"{name} is not set in the running container")
+    if live != written:
+        evidence = f"the running container holds another {name} than the file ({keys}); it was not recreated"
+        return _check("Development API key", "live_keys", "fail", evidence)
+    return _pass_if(
+        "Development API key",
+        "live_keys",
+        not weak,
+        f"the running container holds {name} {keys}, as the file does",
+        f"the running container holds an unsafe {name}: {'; '.join(finding['message'] for finding in weak)}",
+    )
+
+
+def _probed_keys(observed: Observed) -> list[Check]:
+    probe = observed["keys"]
+    issue = "Development API key"
+    if probe.get("skipped"):
+        evidence = "set application_keys_path to a route that needs a key, to have the keys tried"
+        return [_check(issue, "keys_tried", "not observable", evidence)]
+    if probe.get("failed"):
+        return [_check(issue, "keys_tried", "fail", str(probe.get("msg", "the keys could not be tried")))]
+    if not probe["enforced"]:
+        evidence = "the API serves requests without a valid key: it enforces no key on this route"
+        return [_check(issue, "keys_tried", "not enforced", evidence)]
+    old = [request for request in probe["requests"] if request["what"] == "old"]
+    new = [request for request in probe["requests"] if request["what"] == "current"]
+    return [
+        _pass_if(issue, "old_key_refused", probe["old_refused"], f"old key refused: {_answers(old)}", _served(old)),
+        _pass_if(
+            issue,
+            "new_key_served",
+            probe["current_accepted"],
+            f"key of the file served: {_answers(new)}",
+            f"key of the file refused: {_answers(new)}",
+        ),
+    ]
+
+
+def _served(requests: Iterable[Mapping[str, Any]]) -> str:
+    return f"an old or published key is served: {_answers(r for r in requests if r['accepted'])}"
+
+
+def _answers(requests: Iterable[Mapping[str, Any]]) -> str:
+    return ", ".join(f"{request['fingerprint']} got HTTP {request['status']}" for request in requests)
+
+
+def _source(observed: Observed) -> Check:
+    source = observed["source"]
+    issue, check = "Redis shutdown error", "redis_source"
+    if source.get("failed"):
+        return _check(issue, check, "not observable", str(source.get("msg")))
+    if source["status"] == "not_found":
+        return _check(issue, check, "not observable", "no Redis shutdown was found in the source")
+    return _pass_if(
+        issue,
+        check,
+        source["status"] == "already_correct",
+        "the source closes the Redis client the way this program needs",
+        f"the source does not close Redis: {source.get('seen') or 'see redis_shutdown'}",
+    )
+
+
+def _shutdown(observed: Observed) -> Check:
+    probe = observed["probe"]
+    issue, check = "Redis shutdown error", "redis_closed"
+    if probe.get("skipped"):
+        return _check(issue, check, "not observable", "verify_shutdown is false, so the shutdown was not tried")
+    if probe.get("failed"):
+        return _check(issue, check, "not observable", str(probe.get("msg")))
+    if not probe["observable"]:
+        return _check(issue, check, "not observable", probe["reason"])
+    counted = f"{probe['connections_before']} open before the shutdown, {probe['connections_after']} after it"
+    return _pass_if(
+        issue,
+        check,
+        probe["ok"],
+        f"Redis connections of the image's own start and shutdown: {counted}",
+        f"Redis connections of the image's own start and shutdown: {counted}; {probe['reason']}",
+    )
+
+
+def _deaths(observed: Observed) -> Check:
+    match = _match(observed, "worker_died")
+    watched = f", watched for {observed['watched']} s" if int(observed["watched"]) else ""
+    lines = observed["log"].get("lines", 0)
+    return _pass_if(
+        "Workers dying",
+        "no_died_lines",
+        match["count"] == 0,
+        f"no worker death in the {lines} log lines since the container's start{watched}",
+        f"{match['count']} 'Child process died' since the container's start",
+    )
+
+
+def _oom(observed: Observed) -> Check:
+    memory = observed["container_after"].get("memory", {})
+    kills = memory.get("oom_kills")
+    if kills is None:
+        return _check("Workers dying", "no_oom_kill", "not observable", "the kernel's OOM counter could not be read")
+    peak = f", peak {memory['peak'] // 2**20} MiB" if memory.get("peak") else ""
+    limit = f" of {memory['limit'] // 2**20} MiB" if memory.get("limit") else ""
+    return _pass_if(
+        "Workers dying",
+        "no_oom_kill",
+        kills == 0,
+        f"the kernel's OOM counter of the container is 0{peak}{limit}",
+        f"the kernel killed {kills} processes of the container for lack of memory{peak}{limit}",
+    )
+
+
+def _same_workers(observed: Observed) -> Check:
+    was, now = observed["container"]["workers"], observed["container_after"].get("workers", {})
+    return _pass_if(
+        "Workers dying",
+        "same_workers",
+        was["pids"] == now.get("pids"),
+        f"{now.get('count')} {now.get('server')} workers, the same processes throughout",
+        f"the worker processes changed while watched: {was['pids']} became {now.get('pids')}",
+    )
+
+
+def _policy(observed: Observed) -> Check:
+    policy = observed["container_after"]["restart_policy"]
+    retries = f":{policy['maximum_retry_count']}" if policy["maximum_retry_count"] else ""
+    shown = f"the engine's effective policy is {policy['name'] or 'no'}{retries}"
+    return _pass_if(
+        "Restart policy",
+        "survives_reboot",
+        policy["survives_reboot"],
+        f"{shown}: back after a crash and after a reboot",
+        f"{shown}: stays down after a reboot",
+    )
+
+
+def _settings(observed: Observed) -> list[Check]:
+    live = observed["container"]["environment"]
+    wrong = [name for name, value in observed["required"].items() if live.get(name) != fingerprint(str(value))]
+    weak = [
+        finding
+        for finding in observed["environment"]["findings"]
+        if finding["severity"] in SEVERE
+        and finding["name"] not in (observed["keys_variable"], *observed["dependency_keys"], *observed["required"])
+    ]
+    return [
+        _pass_if(
+            "Production settings",
+            "production_settings",
+            not wrong,
+            f"the running container has {', '.join(f'{k}={v}' for k, v in observed['required'].items())}",
+            f"not as in production in the running container: {', '.join(wrong)}",
+        ),
+        _pass_if(
+            "Production settings",
+            "no_weak_secret",
+            not weak,
+            "no other secret of the environment file is weak",
+            "; ".join(f"{finding['name']}: {finding['message']}" for finding in weak),
+        ),
+    ]
+
+
+def _dependencies(observed: Observed) -> list[Check]:
+    checks = []
+    for name in observed["dependency_keys"]:
+        found = [
+            finding["message"]
+            for finding in observed["environment"]["findings"]
+            if finding["name"] == name and finding["severity"] in SEVERE
+        ]
+        if not _written(observed).get(name):
+            found = ["it is not set"]
+        status = "action" if found else "pass"
+        evidence = f"{name}: {'; '.join(found) or 'set'}" + (". Put the production key into the file." if found else "")
+        checks.append(_check("Production settings", name.lower(), status, evidence))
+    return checks
+
+
+def _written(observed: Observed) -> dict[str, str]:
+    return {variable["name"]: variable["fingerprint"] for variable in observed["environment"]["variables"]}
+
+
+def _health(observed: Observed) -> Check:
+    answer = observed["health"]
+    expected = json.dumps(observed["health_body"])
+    shown = answer.get("content") or answer.get("msg") or "no answer"
+    return _pass_if(
+        "API works",
+        "health",
+        holding(answer.get("json"), observed["health_body"]),
+        f"the health route answers {expected}",
+        f"the health route does not answer {expected}: {shown[:200]}",
+    )
+
+
+def _start(observed: Observed) -> Check:
+    if _match(observed, "started")["count"] == 0:
+        evidence = "no start line in the log; a log level above INFO or a log driver's rotation hides it"
+        return _check("API works", "start_lines", "not observable", evidence)
+    missing = [line for line in observed["expected_lines"] if _match(observed, line)["count"] == 0]
+    return _pass_if(
+        "API works",
+        "start_lines",
+        not missing,
+        "the log holds every line of a good start",
+        f"the log lacks lines of a good start: {', '.join(missing)}",
+    )
