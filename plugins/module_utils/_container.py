@@ -363,11 +363,8 @@ class Docker:
         )
 
     def _failure(self, subcommand: str, result: Completed) -> HotfixError:
-        lines = [line for line in (result.stderr or result.stdout).splitlines() if line.strip()]
-        # Compose quotes the line of .env that it cannot read.
-        reason = re.sub(r"near \".*", "near a place not shown here", lines[-1] if lines else "it said nothing")
-        reason = re.sub(r"^(Error response from daemon|Error): ", "", mask(reason.strip())).rstrip(".")
-        return HotfixError(f"docker {subcommand.strip()} failed (exit code {result.returncode}): {reason}")
+        reason = _reason(result.stderr or result.stdout)
+        return HotfixError(f"docker {subcommand.strip()} failed (exit code {result.returncode}): {reason.rstrip('.')}")
 
 
 def select(members: Iterable[dict[str, Any]], project_src: str, files: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -500,6 +497,15 @@ def _process(pid: int, ppid: int, args: str) -> Process:
         if " ".join(argv).split() == args.split():
             return Process(pid, ppid, args, argv)
     return Process(pid, ppid, args, tuple(args.split()))
+
+
+def _reason(text: str) -> str:
+    """What a failed command says, without what it quotes: Compose shows the line of ``.env`` that it cannot read."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    about_file = [line for line in lines if re.search(r"\bline \d+: ", line)]
+    if about_file:
+        return re.sub(r"(\bline \d+: [^\"']*?)\s*[\"'].*", r"\1 (the line is not shown here)", about_file[0])
+    return re.sub(r"^(Error response from daemon|Error): ", "", mask(lines[-1] if lines else "it said nothing"))
 
 
 def _raise_if_unreachable(stderr: str) -> None:
