@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every check can pass, can fail, and never claims what was not observed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ansible_collections.composeops.hotfix.plugins.module_utils import _checks
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
+
+NEW_KEY = fingerprint('["kZ3v0Y7qWm1xUu2a9c4Q8rT5yB6nL0pE"]')
+ELEMENT = fingerprint("kZ3v0Y7qWm1xUu2a9c4Q8rT5yB6nL0pE")
+OLD_KEY = fingerprint("dev-key-12345")
+REQUIRED = {"ENVIRONMENT": "production", "DEBUG": "false"}
+LINES = ["✓ Redis connection established"]
+
+
+def good() -> dict[str, Any]:
+    """What the role observes on an application where everything is as it should be."""
+    container = {
+        "exists": True,
+        "container": {"id": "abc", "status": "running"},
+        "environment": {
+            "VALID_API_KEYS": NEW_KEY,
+            **{name: fingerprint(value) for name, value in REQUIRED.items()},
+        },
+        "environment_list": {"VALID_API_KEYS": [ELEMENT]},
+        "workers": {"server": "uvicorn", "count": 2, "pids": [10, 11], "supervisor_pid": 1},
+        "memory": {"limit": 512 * 2**20, "usage": 2**28, "peak": 2**28, "oom_kills": 0},
+        "restart_policy": {"name": "unless-stopped", "maximum_retry_count": 0, "survives_reboot": True},
+    }
+    return {
+        "container": container,
+        "container_after": copy.deepcopy(container),
+        "watched": 300,
+        "log": {
+            "lines": 40,
+            "matches": [
+                {"name": "dev_key_warning", "count": 0, "samples": []},
+                {"name": "worker_died", "count": 0, "samples": []},
+                {"name": "started", "count": 2, "samples": []},
+                {"name": LINES[0], "count": 2, "samples": []},
+            ],
+        },
+        "expected_lines": LINES,
+        "environment": {
+            "findings": [],
+            "variables": [
+                {"name": "VALID_API_KEYS", "fingerprint": NEW_KEY},
+                {"name": "OPENAI_API_KEY", "fingerprint": fingerprint("sk-proj-abc")},
+            ],
+        },
+        "keys_variable": "VALID_API_KEYS",
+        "required": REQUIRED,
+        "dependency_keys": ["OPENAI_API_KEY"],
+        "keys": {
+            "enforced": True,
+            "old_refused": True,
+            "current_accepted": True,
+            "requests": [
+                {"what": "old", "fingerprint": OLD_KEY, "status": 401, "accepted": False},
+                {"what": "current", "fingerprint": ELEMENT, "status": 200, "accepted": True},
+            ],
+        },
+        "health": {"json": {"status": "healthy"}, "content": '{"status":"healthy"}'},
+        "health_body": {"status": "healthy"},
+        "source": {"status": "already_correct"},
+        "probe": {"observable": True, "ok": True, "connections_before": 1, "connections_after": 0, "reason": ""},
+    }
+
+
+def status(observed: dict[str, Any]) -> dict[str, str]:
+    return {check["check"]: check["status"] for check in _checks.judge(observed)}
+
+
+def finding(name: str, rule: str = "dev_key", severity: str = "critical") -> dict[str, Any]:
+    return {"name": name, "rule": rule, "severity": severity, "message": f"{rule} found", "line": 1}
+
+
+def match(observed: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(m for m in observed["log"]["matches"] if m["name"] == name)
+    return found
+
+
+def test_everything_passes_where_everything_is_good() -> None:
+    assert set(status(good()).values()) == {"pass"}
+
+
+BREAKS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
+    "the log warns": (lambda o: match(o, "dev_key_warning").update(count=1), "no_dev_key_warning", "fail"),
+    "the container was only restarted": (
+        lambda o: o["container"]["environment"].update(VALID_API_KEYS=fingerprint("old")),
+        "live_keys",
+        "fail",
+    ),
+    "the variable is gone": (lambda o: o["container"]["environment"].pop("VALID_API_KEYS"), "live_keys", "fail"),
+    "the key is weak": (lambda o: o["environment"]["findings"].append(finding("VALID_API_KEYS")), "live_keys", "fail"),
+    "the old key is served": (lambda o: o["keys"].update(old_refused=False), "old_key_refused", "fail"),
+    "the new key is refused": (lambda o: o["keys"].update(current_accepted=False), "new_key_served", "fail"),
+    "any key is served": (lambda o: o["keys"].update(enforced=False), "keys_tried", "not enforced"),
+    "no route is known": (lambda o: o.update(keys={"skipped": True}), "keys_tried", "not observable"),
+    "the probe fails": (lambda o: o.update(keys={"failed": True, "msg": "refused"}), "keys_tried", "fail"),
+    "the source is wrong": (lambda o: o["source"].update(status="patched", seen="x"), "redis_source", "fail"),
+    "there is no shutdown code": (lambda o: o["source"].update(status="not_found"), "redis_source", "not observable"),
+    "the source is ambiguous": (
+        lambda o: o.update(source={"failed": True, "msg": "x"}),
+        "redis_source",
+        "not observable",
+    ),
+    "Redis stays connected": (
+        lambda o: o["probe"].update(ok=False, connections_after=1, reason="still open"),
+        "redis_closed",
+        "fail",
+    ),
+    "Redis was never connected": (
+        lambda o: o["probe"].update(ok=False, observable=False, reason="no connection"),
+        "redis_closed",
+        "not observable",
+    ),
+    "the shutdown is not tried": (lambda o: o.update(probe={"skipped": True}), "redis_closed", "not observable"),
+    "a worker died": (lambda o: match(o, "worker_died").update(count=3), "no_died_lines", "fail"),
+    "the kernel killed": (lambda o: o["container_after"]["memory"].update(oom_kills=2), "no_oom_kill", "fail"),
+    "no counter": (lambda o: o["container_after"]["memory"].update(oom_kills=None), "no_oom_kill", "not observable"),
+    "a worker was replaced": (lambda o: o["container_after"]["workers"].update(pids=[10, 12]), "same_workers", "fail"),
+    "stays down": (
+        lambda o: o["container_after"]["restart_policy"].update(survives_reboot=False),
+        "survives_reboot",
+        "fail",
+    ),
+    "debug is on": (
+        lambda o: o["container"]["environment"].update(DEBUG=fingerprint("true")),
+        "production_settings",
+        "fail",
+    ),
+    "a weak JWT": (lambda o: o["environment"]["findings"].append(finding("JWT_SECRET_KEY")), "no_weak_secret", "fail"),
+    "a development OpenAI key": (
+        lambda o: o["environment"]["findings"].append(finding("OPENAI_API_KEY")),
+        "openai_api_key",
+        "action",
+    ),
+    "no OpenAI key": (lambda o: o["environment"]["variables"].pop(), "openai_api_key", "action"),
+    "health lies": (lambda o: o["health"].update(json={"status": "starting"}), "health", "fail"),
+    "health is silent": (lambda o: o.update(health={"failed": True, "msg": "refused"}), "health", "fail"),
+    "a start line is missing": (lambda o: match(o, LINES[0]).update(count=0), "start_lines", "fail"),
+    "the log level hides the start": (lambda o: match(o, "started").update(count=0), "start_lines", "not observable"),
+}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_each_fault_is_seen_by_the_check_made_for_it(name: str) -> None:
+    fault, check, expected = BREAKS[name]
+    observed = good()
+    fault(observed)
+    states = status(observed)
+    assert states[check] == expected
+    assert {state for other, state in states.items() if other != check} <= {"pass"}
+
+
+@pytest.mark.parametrize("container", [{"exists": False}, {"exists": True, "container": {"status": "exited"}}])
+def test_without_a_running_container_nothing_is_claimed(container: dict[str, Any]) -> None:
+    assert status({**good(), "container": container}) == {"container": "fail"}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected", "holds"),
+    [
+        ({"status": "healthy", "more": 1}, {"status": "healthy"}, True),
+        ({"ready": False}, {"ready": True}, False),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1}}, True),
+        ({"a": 1}, {"a": {"b": 1}}, False),
+        (None, {"status": "healthy"}, False),
+        ([], {}, False),
+        ("ok", "ok", True),
+    ],
+)
+def test_a_body_is_judged_by_what_it_holds(body: Any, expected: Any, holds: bool) -> None:
+    assert _checks.holding(body, expected) is holds
+
+
+def test_summary_shows_before_and_after_and_fits_a_terminal() -> None:
+    broken = good()
+    broken["keys"].update(old_refused=False)
+    broken["keys"]["requests"][0].update(status=200, accepted=True)
+    broken["environment"]["findings"].append(finding("OPENAI_API_KEY"))
+    healed = good()
+    healed["environment"]["findings"].append(finding("OPENAI_API_KEY"))
+    summary = _checks.summarise(_checks.judge(healed), _checks.judge(broken), "droplet")
+    rows = {row["issue"]: (row["before"]["status"], row["after"]["status"]) for row in summary["rows"]}
+    assert rows["Development API key"] == ("fail", "pass")
+    assert rows["Production settings"] == ("action", "action")
+    assert summary["fixed"] is True
+    assert summary["actions"] == [
+        "openai_api_key: OPENAI_API_KEY: dev_key found. Put the production key into the file."
+    ]
+    lines = _checks.summary_table(summary)
+    assert max(len(line) for line in lines) <= _checks.WIDTH
+    assert any(OLD_KEY in line for line in lines)
+    assert lines[-1] == "Everything is proven."
+    assert _checks.summary_table(_checks.summarise(_checks.judge(broken), [], "x"))[-1].startswith("NOT everything")
