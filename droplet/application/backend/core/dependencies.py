@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the routes are given: the key check, the rate limiter and the one client of everything outside."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from functools import lru_cache
+from typing import Annotated
+
+from fastapi import Depends, Header, HTTPException, status
+
+from backend.core.config import Settings, get_settings
+from backend.services.cache.redis_client import RedisClient
+from backend.services.llm.client import LLMClient
+from backend.services.search.embedding import EmbeddingModel
+from backend.services.search.vector_store import VectorStore
+
+_redis_client: RedisClient | None = None
+
+
+async def get_redis_client() -> RedisClient:
+    """The process's Redis client, connected at its first use."""
+    global _redis_client  # noqa: PLW0603
+    if _redis_client is None:
+        client = RedisClient(get_settings().redis_url)
+        await client.connect()
+        _redis_client = client
+    return _redis_client
+
+
+@lru_cache
+def get_embedding_model() -> EmbeddingModel:
+    return EmbeddingModel()
+
+
+@lru_cache
+def get_vector_store() -> VectorStore:
+    return VectorStore(get_settings().vector_db_path, get_embedding_model())
+
+
+async def get_llm_client() -> LLMClient:
+    return LLMClient(cache_client=await get_redis_client())
+
+
+async def require_api_key(
+    settings: Annotated[Settings, Depends(get_settings)],
+    x_api_key: Annotated[str | None, Header()] = None,
+) -> str:
+    """The caller's key, or 401."""
+    if x_api_key is not None:
+        given = x_api_key.encode()
+        if any(secrets.compare_digest(given, key.encode()) for key in settings.valid_api_keys):
+            return x_api_key
+    raise HTTPException(status.HTTP_401_UNAUTHORIZED, "Invalid or missing API key")
+
+
+async def limit_rate(
+    settings: Annotated[Settings, Depends(get_settings)],
+    api_key: Annotated[str, Depends(require_api_key)],
+    redis_client: Annotated[RedisClient, Depends(get_redis_client)],
+) -> None:
+    """At most so many calls a minute for each key, counted in Redis for all workers together."""
+    if not settings.rate_limit_enabled:
+        return
+    calls = await redis_client.count(api_key, window=int(time.time() // 60))
+    if calls > settings.rate_limit_per_minute:
+        raise HTTPException(status.HTTP_429_TOO_MANY_REQUESTS, "Rate limit exceeded")
