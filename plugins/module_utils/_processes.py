@@ -12,7 +12,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._container impor
 
 # `fastapi run` starts uvicorn.
 SERVERS = {"uvicorn": "uvicorn", "gunicorn": "gunicorn", "fastapi": "uvicorn"}
-# How CPython starts children: uvicorn's workers are of the first kind, its bookkeeper of shared resources of the second.
+# How CPython starts children: uvicorn's workers are of the first kind; the second keeps the books of shared resources.
 SPAWNED = "multiprocessing.spawn import spawn_main"
 TRACKER = "multiprocessing.resource_tracker import main"
 
@@ -25,7 +25,6 @@ class Workers(NamedTuple):
     """
 
     server: str | None
-    count: int
     supervisor_pid: int | None
     pids: list[int]
 
@@ -46,13 +45,13 @@ def workers(processes: Sequence[Process]) -> Workers:
             return _supervised(server, process, [child for child in children if named[child.pid] == server])
         tracked = any(TRACKER in child.args or SPAWNED in child.args for child in children)
         if not tracked and not _has_supervisor(process):
-            return Workers(server, 1, None, [process.pid])
+            return Workers(server, None, [process.pid])
         return _supervised(server, process, [child for child in children if SPAWNED in child.args])
     return _unnamed(processes)
 
 
 def program(argv: Sequence[str]) -> str:
-    """The name of the program that a process runs, looking through Python: ``python3 -m uvicorn ...`` is ``uvicorn``."""
+    """The name of the program that a process runs; of ``python3 -m uvicorn`` it is ``uvicorn``."""
     words = list(argv)
     # setproctitle: the whole title, "gunicorn: master [app]", stands for the arguments.
     name = os.path.basename(words[0]).split(":")[0] if words else ""
@@ -69,7 +68,7 @@ def program(argv: Sequence[str]) -> str:
 
 
 def _supervised(server: str | None, supervisor: Process, live: Sequence[Process]) -> Workers:
-    return Workers(server, len(live), supervisor.pid, [process.pid for process in live])
+    return Workers(server, supervisor.pid, [process.pid for process in live])
 
 
 def _has_supervisor(process: Process) -> bool:
@@ -84,4 +83,4 @@ def _unnamed(processes: Sequence[Process]) -> Workers:
         children = [child for child in processes if child.ppid == process.pid and SPAWNED in child.args]
         if children:
             return _supervised(None, process, children)
-    return Workers(None, 0, None, [])
+    return Workers(None, None, [])
