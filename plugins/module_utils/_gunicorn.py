@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The number of workers in a gunicorn configuration file, which is Python source: read with ``ast``, never run."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from ansible_collections.composeops.hotfix.plugins.module_utils._command_line import Lookup, Text
+from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+
+ENVIRONMENT = ("os.environ.get", "environ.get", "os.getenv", "getenv")
+
+
+def setting(text: str, path: str, *, lookup: Lookup, source: int = 0) -> Text | None:
+    """The value that ``workers`` gets, or None when the file does not set it.
+
+    A literal, also as the default of ``os.environ.get("WORKERS", 4)``, is given alone, and a variable that is set leads
+    to where it is set. Any other expression is given as a whole.
+
+    :param lookup: the variables of the container.
+    :param source: the number of this file among the places.
+    :raises HotfixError: when the file is no Python source, or sets ``workers`` depending on something.
+    """
+    try:
+        module = ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        raise HotfixError("this is no Python source", path=path, line=line, remedy="Correct the file") from error
+    assignments = list(_assignments(module))
+    if not assignments:
+        return None
+    last = assignments[-1]
+    if last not in module.body:
+        raise HotfixError(
+            "the number of workers is set here under a condition",
+            path=path,
+            line=last.lineno,
+            remedy="Set workers once, or use target: override",
+        )
+    reader = _Reader(text, lookup, source)
+    value = last.value
+    if value is None:
+        return None
+    found = reader.resolve(value)
+    return reader.text_of(value) if found is None else found
+
+
+def _assignments(module: ast.Module) -> Iterator[ast.Assign | ast.AnnAssign]:
+    """Assignments to ``workers`` in the order of the file; those inside of functions and classes set something else."""
+    pending: list[ast.AST] = list(reversed(module.body))
+    while pending:
+        node = pending.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            continue
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        if any(isinstance(target, ast.Name) and target.id == "workers" for target in targets):
+            yield node  # type: ignore[misc]  (only nodes of these two types have targets)
+        pending.extend(reversed(list(ast.iter_child_nodes(node))))
+
+
+class _Reader:
+    """Knows where the nodes of a syntax tree stand in the text."""
+
+    def __init__(self, text: str, lookup: Lookup, source: int) -> None:
+        self.text, self.lookup, self.source = text, lookup, source
+        self.lines = [0, *(match.end() for match in re.finditer(r"\r\n|\n|\r", text))]
+
+    def text_of(self, node: ast.expr) -> Text:
+        """An expression as it is written."""
+        start = self._offset(node.lineno, node.col_offset)
+        end = self._offset(node.end_lineno or node.lineno, node.end_col_offset or 0)
+        return Text.of(self.text[start:end], self.source, start)
+
+    def resolve(self, node: ast.expr) -> Text | None:
+        """The place of the number that an expression comes to, or None when that is to be computed."""
+        if isinstance(node, ast.Constant):
+            return self._constant(node)
+        if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or):
+            return next((found for found in map(self.resolve, node.values) if found is not None), None)
+        if isinstance(node, ast.Call) and not node.keywords and node.args:
+            name = ast.unparse(node.func)
+            if name == "int" and len(node.args) == 1:
+                return self.resolve(node.args[0])
+            if name in ENVIRONMENT:
+                return self._variable(node.args[0]) or (self.resolve(node.args[1]) if node.args[1:] else None)
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) in ("os.environ", "environ"):
+            return self._variable(node.slice)
+        return None
+
+    def _variable(self, name: ast.expr) -> Text | None:
+        found = self.lookup(name.value) if isinstance(name, ast.Constant) and isinstance(name.value, str) else None
+        return found if found is not None and found.value else None
+
+    def _constant(self, node: ast.Constant) -> Text | None:
+        written = self.text_of(node)
+        if isinstance(node.value, str) and written.value in (f"'{node.value}'", f'"{node.value}"'):
+            written = written.cut(1, len(written.value) - 1)
+        return written if written.value.isdigit() else None
+
+    def _offset(self, line: int, column: int) -> int:
+        """``ast`` counts bytes of UTF-8."""
+        start = self.lines[line - 1]
+        return start + len(self.text[start:].split("\n", 1)[0].encode()[:column].decode())
