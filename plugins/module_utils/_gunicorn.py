@@ -54,11 +54,10 @@ def _assignments(module: ast.Module) -> Iterator[ast.Assign | ast.AnnAssign]:
         node = pending.pop()
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             continue
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        if isinstance(node, ast.AnnAssign):
-            targets = [node.target]
-        if any(isinstance(target, ast.Name) and target.id == "workers" for target in targets):
-            yield node  # type: ignore[misc]  (only nodes of these two types have targets)
+        if isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(target, ast.Name) and target.id == "workers" for target in targets):
+                yield node
         pending.extend(reversed(list(ast.iter_child_nodes(node))))
 
 
