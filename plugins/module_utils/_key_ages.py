@@ -75,6 +75,11 @@ class KeyAges:
         return (json.dumps(self._content, indent=2, sort_keys=True) + "\n").encode()
 
     @property
+    def data_before(self) -> bytes:
+        """The file's content as it is; empty when there is no file."""
+        return self._before or b""
+
+    @property
     def changed(self) -> bool:
         """Whether the file has to be written."""
         return self.data != self._before

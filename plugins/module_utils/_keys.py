@@ -9,8 +9,9 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import Document
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 
 # 128 random bits in base64url, secrets.token_urlsafe(16): the strength that OWASP ASVS 5.0 (7.2.3) asks of a token.
@@ -192,6 +193,41 @@ def join(keys: Sequence[str], format: str) -> str:
             f"a scalar variable holds one key, not {len(keys)}", remedy="Use format json_list or csv for several keys"
         )
     return keys[0]
+
+
+@dataclass(frozen=True)
+class KeyList:
+    """The keys in one variable of a ``.env``.
+
+    :param keys: newest first; empty when the variable is missing.
+    :param format: the format to write them in, never ``auto``.
+    :param line: the line of the variable; None when it is missing.
+    """
+
+    keys: list[str] = field(repr=False)
+    format: str
+    line: int | None
+
+
+def in_document(document: Document, name: str, format: str = "auto") -> KeyList:
+    """The keys that a variable of a ``.env`` holds.
+
+    :raises HotfixError: naming file and line, when they cannot be told from the file.
+    """
+    entry = document.effective(name)
+    if entry is None or entry.value is None:
+        return KeyList([], "json_list" if format == "auto" else format, entry.line if entry else None)
+    if entry.interpolated:
+        raise HotfixError(
+            f"{name} refers to another variable", path=document.path, line=entry.line, remedy="Write its value instead"
+        )
+    try:
+        keys = split(entry.value, format)
+    except HotfixError as error:
+        raise HotfixError(
+            f"{name}: {error.message}", path=document.path, line=entry.line, remedy=error.remedy
+        ) from None
+    return KeyList(keys, detect_format(entry.value) if format == "auto" else format, entry.line)
 
 
 def _json_strings(text: str) -> list[str]:

@@ -198,7 +198,11 @@ class _Rotation:
 
     def _outcome(self, rotate: bool, needed: bool, due: bool) -> list[str]:
         if needed:
-            return ["A new key goes first."] if due else ["A new key goes first, because regenerate is always."]
+            return (
+                ["A new key becomes the newest."]
+                if due
+                else ["A new key becomes the newest, because regenerate is always."]
+            )
         if rotate:
             return ["The key given as new_key is the newest already."]
         if due:

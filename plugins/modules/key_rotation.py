@@ -1,0 +1,376 @@
+#!/usr/bin/python
+# Copyright: composeops.hotfix contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rotates the keys that a variable of a Compose .env holds."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: key_rotation
+short_description: Rotate API keys and other secrets in a Compose .env file
+version_added: 0.1.0
+description:
+  - Replaces, adds and retires the keys that one variable of a C(.env) file holds, such as C(VALID_API_KEYS) or
+    C(JWT_SECRET_KEY).
+  - The first key of a list is the newest one. A new key goes first.
+  - An insecure key is a development, published, placeholder, guessable or denied one; RV(reasons) names the rule.
+  - Only the file changes. The running container keeps its old keys until it is recreated.
+  - Keys are shown as fingerprints, C(sha256:<first 8 hexadecimal digits> len=<length>), never as values.
+author:
+  - composeops.hotfix contributors (@composeops)
+extends_documentation_fragment:
+  - composeops.hotfix._attributes
+  - composeops.hotfix._project.BACKUP
+attributes:
+  check_mode:
+    support: full
+    details:
+      - A key that would be generated is not known yet; RV(new_fingerprint) and the diff say C(generated at run time).
+  diff_mode:
+    support: full
+    details:
+      - Values are replaced by fingerprints.
+  idempotent:
+    support: partial
+    details:
+      - With O(regenerate=always) each run makes a new key, unless O(new_key) is given and is the newest key already.
+options:
+  path:
+    description:
+      - The C(.env) file.
+    type: path
+    required: true
+  name:
+    description:
+      - The variable. It is added when it is missing and a key is needed.
+    type: str
+    default: VALID_API_KEYS
+  format:
+    description:
+      - How the variable holds its keys.
+      - V(json_list) is C(["newest","older"]), V(csv) is C(newest,older), V(scalar) is a single key.
+      - V(auto) keeps the form of the present value, and takes V(json_list) when there is none. A single bare key
+        counts as V(scalar).
+    type: str
+    choices: [auto, json_list, csv, scalar]
+    default: auto
+  regenerate:
+    description:
+      - V(never) makes no new key and drops no insecure one; RV(reasons) tells what is wrong. Keys to O(retire) go.
+      - V(fail) fails, changing nothing, when a key is insecure, missing or too old.
+      - V(insecure) makes a new key when one is insecure, when there is none, or when the newest is older than
+        O(max_age).
+      - V(always) makes a new key.
+    type: str
+    choices: [never, fail, insecure, always]
+    default: insecure
+  new_key:
+    description:
+      - The key to use when a new one is needed, for instance one made on the controller for several hosts.
+      - Without it a key is made on the managed host. An insecure one is refused.
+    type: str
+  nbytes:
+    description:
+      - Bytes of randomness in a generated key, from 16 to 1024. The key has about 1.33 characters for each.
+    type: int
+    default: 32
+  overlap:
+    description:
+      - Keep the secure old keys beside a new one, so that clients that have not been updated go on working.
+      - Insecure keys are dropped at once in any case. For the format V(scalar) this has no meaning.
+    type: bool
+    default: true
+  retire:
+    description:
+      - Fingerprints of keys to drop, with or without their C(len=), or V(all_but_newest).
+      - Fingerprints of keys that are not there are ignored. The last key is not dropped unless a new one is made.
+    type: raw
+  max_age:
+    description:
+      - How long a key may be the newest before O(regenerate=insecure) makes a new one, and how long an older key stays
+        after a newer one came, such as V(90d), V(12h) or V(4w). Needs O(state_file).
+      - A key that the state file does not know counts as made just now.
+    type: str
+  state_file:
+    description:
+      - A file on the managed host that remembers since when each key is known, by fingerprint, without values.
+      - It is made with mode V(0600), its folder with mode V(0700).
+    type: path
+  deny_patterns:
+    description:
+      - Regular expressions. A key in which one of them is found is insecure.
+    type: list
+    elements: str
+    default: []
+  min_entropy_bits:
+    description:
+      - A key with less entropy is insecure. The estimate is cautious; a key of 128 random bits has at least 72.
+    type: float
+    default: 72.0
+  return_key:
+    description:
+      - Return the newest key as RV(key). Use C(no_log) on such a task.
+    type: bool
+    default: false
+seealso:
+  - module: composeops.hotfix.api_key_probe
+"""
+
+EXAMPLES = r"""
+- name: Replace insecure API keys, keeping the secure ones
+  composeops.hotfix.key_rotation:
+    path: /opt/wealth-coach-ai/.env
+    name: VALID_API_KEYS
+    backup: true
+  register: rotation
+
+- name: Replace the secret that signs sessions if it is insecure, which logs every user out
+  composeops.hotfix.key_rotation:
+    path: /opt/wealth-coach-ai/.env
+    name: JWT_SECRET_KEY
+    format: scalar
+    nbytes: 48
+
+- name: Make a new key every 90 days and drop the old one 90 days later
+  composeops.hotfix.key_rotation:
+    path: /opt/wealth-coach-ai/.env
+    max_age: 90d
+    state_file: /var/lib/composeops/wealth-coach-ai/key_ages.json
+
+- name: Drop all keys but the newest, once every client has it
+  composeops.hotfix.key_rotation:
+    path: /opt/wealth-coach-ai/.env
+    regenerate: never
+    retire: all_but_newest
+"""
+
+RETURN = r"""
+rotated:
+  description: Whether a new key was put first.
+  type: bool
+  returned: success
+reasons:
+  description: What was found and decided, as sentences.
+  type: list
+  elements: str
+  returned: success
+  sample:
+    - "Key 1 of 1 (sha256:ed6b7a3f len=13) is labelled as a development or test key (dev_key)."
+    - "A new key becomes the newest."
+    - "The key sha256:ed6b7a3f len=13 is dropped: it is insecure."
+new_fingerprint:
+  description:
+    - Fingerprint of the new key; empty without one.
+    - In check mode C(generated at run time), unless O(new_key) is given.
+  type: str
+  returned: success
+  sample: "sha256:0a1b2c3d len=43"
+kept_fingerprints:
+  description: Fingerprints of the old keys that stay, newest first.
+  type: list
+  elements: str
+  returned: success
+dropped_fingerprints:
+  description: Fingerprints of the keys that were dropped.
+  type: list
+  elements: str
+  returned: success
+key_count:
+  description: How many keys the variable holds now.
+  type: int
+  returned: success
+secure:
+  description: Whether there is a key and none is insecure now.
+  type: bool
+  returned: success
+format:
+  description: How the variable holds its keys.
+  type: str
+  returned: success
+  sample: json_list
+line:
+  description: Line of the variable before the change; 0 when it was missing.
+  type: int
+  returned: success
+backup_file:
+  description: The copy of the file as it was.
+  type: str
+  returned: when O(backup=true) and the file was changed
+  sample: /opt/wealth-coach-ai/.env.20251018T021500.123456Z.bak
+key:
+  description: The newest key.
+  type: str
+  returned: when O(return_key=true), outside check mode or when no key has to be generated
+"""
+
+import re
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import Document, parse, redacted
+from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._files import backup, read_bytes, write_atomic
+from ansible_collections.composeops.hotfix.plugins.module_utils._key_ages import KeyAges, parse_max_age
+from ansible_collections.composeops.hotfix.plugins.module_utils._keys import (
+    FORMATS,
+    MIN_ENTROPY_BITS,
+    KeyList,
+    generate,
+    in_document,
+    join,
+)
+from ansible_collections.composeops.hotfix.plugins.module_utils._rotation import (
+    ALL_BUT_NEWEST,
+    REGENERATE,
+    Plan,
+    Policy,
+    plan_rotation,
+)
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint, register
+
+GENERATED = "generated at run time"
+
+ARGUMENTS: dict[str, Any] = {
+    "path": {"type": "path", "required": True},
+    "name": {"type": "str", "default": "VALID_API_KEYS"},
+    "format": {"type": "str", "choices": ["auto", *FORMATS], "default": "auto"},
+    "regenerate": {"type": "str", "choices": list(REGENERATE), "default": "insecure"},
+    "new_key": {"type": "str", "no_log": True},
+    "nbytes": {"type": "int", "default": 32},
+    "overlap": {"type": "bool", "default": True},
+    "retire": {"type": "raw"},
+    "max_age": {"type": "str"},
+    "state_file": {"type": "path"},
+    "deny_patterns": {"type": "list", "elements": "str", "default": []},
+    "min_entropy_bits": {"type": "float", "default": MIN_ENTROPY_BITS},
+    "backup": {"type": "bool", "default": False},
+    "backup_keep": {"type": "int", "default": 5},
+    "return_key": {"type": "bool", "default": False, "no_log": False},
+}
+
+
+class KeyRotation:
+    """One run of the module: read, decide, write."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.params: dict[str, Any] = module.params
+        self.path: str = self.params["path"]
+        self.name: str = self.params["name"]
+        self.now = time.time()
+        self.before = parse(read_bytes(self.path), self.path)
+        self.current = in_document(self.before, self.name, self.params["format"])
+        register(module, self.current.keys)
+        self.policy = policy(self.params, self.current)
+        self.ages = KeyAges(self.params["state_file"]) if self.params["state_file"] else None
+
+    def run(self) -> dict[str, Any]:
+        """Rotate, and say what was done."""
+        plan = self._plan()
+        new_key = self._new_key()
+        keys = plan.keys_after(new_key)
+        after = self.before
+        if keys != self.current.keys:
+            after = self.before.set({self.name: join(keys, self.current.format)})
+        if self.ages:
+            self.ages.record(self.path, self.name, keys, self.now)
+        hidden = plan.new_key_needed and self.params["new_key"] is None and self.module.check_mode
+        result = {
+            "changed": after.data != self.before.data or bool(self.ages and self.ages.changed),
+            "rotated": plan.new_key_needed,
+            "reasons": list(plan.reasons),
+            "new_fingerprint": (GENERATED if hidden else fingerprint(new_key)) if plan.new_key_needed else "",
+            "kept_fingerprints": [fingerprint(key) for key in plan.kept],
+            "dropped_fingerprints": [fingerprint(key) for key in plan.dropped],
+            "key_count": len(keys),
+            "secure": bool(keys) and not any(self.policy.weaknesses(key) for key in keys),
+            "format": self.current.format,
+            "line": self.current.line or 0,
+            "diff": self._diff(
+                after, {fingerprint(new_key), fingerprint(after.get(self.name, ""))} if hidden else set()
+            ),
+        }
+        if self.params["return_key"] and keys and not hidden:
+            self.module.no_log_values.discard(keys[0])  # asked for
+            result["key"] = keys[0]
+        if not self.module.check_mode:
+            result.update(self._write(after))
+        return result
+
+    def _plan(self) -> Plan:
+        known = self.ages.of(self.path, self.name) if self.ages else {}
+        plan = plan_rotation(self.current.keys, self.policy, new_key=self.params["new_key"], ages=known, now=self.now)
+        if plan.refused:
+            raise HotfixError(
+                f"{self.name}: {' '.join(plan.reasons)[:-1]}",
+                path=self.path,
+                line=self.current.line,
+                remedy="Rotate with regenerate: insecure",
+            )
+        return plan
+
+    def _new_key(self) -> str:
+        """The key to use if one is needed; generated in check mode too, so that its failures show there."""
+        if not 16 <= self.params["nbytes"] <= 1024:
+            raise HotfixError(f"nbytes is {self.params['nbytes']}", remedy="Choose a number from 16 to 1024")
+        new_key: str | None = self.params["new_key"]
+        if new_key is None:
+            new_key = generate(self.params["nbytes"], self.policy.deny_patterns, self.policy.min_entropy_bits)
+        register(self.module, [new_key])
+        return new_key
+
+    def _diff(self, after: Document, invented: set[str]) -> list[dict[str, str]]:
+        """Both files before and after, with fingerprints; those in ``invented`` are not the final ones."""
+        files = [(self.path, redacted(self.before), redacted(after))]
+        if self.ages and self.ages.changed:
+            files.append((self.ages.path, self.ages.data_before.decode(), self.ages.data.decode()))
+        unknown = re.compile("|".join(map(re.escape, invented)) or r"(?!)")
+        return [
+            {"before_header": path, "after_header": path, "before": old, "after": unknown.sub(GENERATED, new)}
+            for path, old, new in files
+        ]
+
+    def _write(self, after: Document) -> dict[str, str]:
+        result = {}
+        if after.data != self.before.data:
+            if self.params["backup"]:
+                result["backup_file"] = backup(self.path, keep=self.params["backup_keep"])
+            write_atomic(self.path, after.data)
+        if self.ages and self.ages.changed:
+            self.ages.write()
+        return result
+
+
+def policy(params: dict[str, Any], current: KeyList) -> Policy:
+    """The module's options as a policy.
+
+    :raises HotfixError: when they contradict each other or ``max_age`` is malformed.
+    """
+    if params["max_age"] is not None and not params["state_file"]:
+        raise HotfixError("max_age needs to know the keys' ages", remedy="Set state_file as well")
+    retire = params["retire"] or []
+    if isinstance(retire, str) and retire != ALL_BUT_NEWEST:
+        retire = [retire]
+    return Policy(
+        regenerate=params["regenerate"],
+        overlap=params["overlap"] and current.format != "scalar",
+        retire=retire if isinstance(retire, str) else [str(entry) for entry in retire],
+        max_age=None if params["max_age"] is None else parse_max_age(params["max_age"]),
+        deny_patterns=params["deny_patterns"],
+        min_entropy_bits=params["min_entropy_bits"],
+    )
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    try:
+        result = KeyRotation(module).run()
+    except HotfixError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
