@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests know of the droplet, all of it from outside the collection's own modules."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+STATE = CHECKOUT / ".state" / "droplets" / os.environ.get("MOLECULE_SCENARIO_NAME", "default")
+PROJECT = "/opt/wealth-coach-ai"
+BACKEND = "wealth_coach_backend"
+
+
+class Api:
+    """The application as a client on another machine sees it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def get(self, path: str, key: str | None = None) -> tuple[int, str]:
+        """Status and body of a GET request."""
+        request = urllib.request.Request(self.url + path, headers={"X-API-Key": key} if key else {})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def wait(self, seconds: int = 90) -> None:
+        """Wait until the application answers at all."""
+        for _ in range(seconds):
+            try:
+                if self.get("/api/v1/health")[0] == 200:
+                    return
+            except OSError:
+                pass
+            time.sleep(1)
+        raise AssertionError(f"{self.url} did not come back")
+
+    def load(self, key: str, seconds: int) -> dict[str, Any]:
+        """Put the load on the search that killed workers before."""
+        command = [sys.executable, str(CHECKOUT / "droplet" / "load.py"), "--url", self.url, "--seconds", str(seconds)]
+        environment = {**os.environ, "DROPLET_API_KEY": key}
+        process = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+        result: dict[str, Any] = json.loads(process.stdout)
+        return result
+
+
+@pytest.fixture(scope="session")
+def droplet() -> dict[str, Any]:
+    """The droplet's entry in the inventory."""
+    inventory = yaml.safe_load((STATE / "inventory" / "hosts.yml").read_text(encoding="utf-8"))
+    entry: dict[str, Any] = inventory["all"]["hosts"]["droplet"]
+    return entry
+
+
+@pytest.fixture(scope="session")
+def api(droplet: dict[str, Any]) -> Api:
+    return Api(droplet["droplet_api_url"])
+
+
+@pytest.fixture(scope="session")
+def new_key() -> str:
+    """The key that the hand-off file on the controller decrypts to."""
+    (file,) = (STATE / "handoff").glob("*.vault.yml")
+    command = ["ansible-vault", "view", "--vault-password-file", str(STATE / "vault-password"), str(file)]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    key: str = yaml.safe_load(shown)["valid_api_keys_newest"]
+    return key
+
+
+@pytest.fixture(scope="session")
+def before() -> Path:
+    """The folder with the files as they were before the hot-fix."""
+    return STATE / "before"

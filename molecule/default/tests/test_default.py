@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The runbook's goals, seen from outside: HTTP, the engine, the kernel, Redis, the files."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from conftest import BACKEND, PROJECT, STATE, Api
+
+DEV_KEY = "dev-key-12345"
+SEARCH = "/api/v1/search?q=saving"
+
+
+def inspect(host: Any) -> dict[str, Any]:
+    (container,) = json.loads(host.check_output("docker inspect %s", BACKEND))
+    found: dict[str, Any] = container
+    return found
+
+
+def log(host: Any) -> str:
+    """Both streams of the container's log since it was started last."""
+    started = inspect(host)["State"]["StartedAt"]
+    result = host.run("docker logs --since %s %s", started, BACKEND)
+    assert result.rc == 0, result.stderr
+    return str(result.stdout + result.stderr)
+
+
+def environment(host: Any) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in inspect(host)["Config"]["Env"])
+
+
+def changed_lines(host: Any, before: Path, name: str) -> list[str]:
+    """The lines that a file lost (-) and won (+), without their place."""
+    old = (before / name).read_text(encoding="utf-8").splitlines()
+    new = host.file(f"{PROJECT}/{name}").content_string.splitlines()
+    return [line for line in difflib.ndiff(old, new) if line[:2] in ("- ", "+ ")]
+
+
+def redis_clients(host: Any, address: str) -> list[str]:
+    """The lines of CLIENT LIST that come from an address."""
+    command = f"cd {PROJECT} && docker compose exec -T redis redis-cli client list"
+    return [line for line in host.check_output(command).splitlines() if f"addr={address}:" in line]
+
+
+def test_development_key_is_refused(api: Api) -> None:
+    assert api.get(SEARCH, DEV_KEY)[0] in (401, 403)
+
+
+def test_new_key_is_served(api: Api, new_key: str) -> None:
+    assert api.get(SEARCH, new_key)[0] == 200
+
+
+def test_live_environment_holds_the_new_key_and_not_the_old_one(host: Any, new_key: str) -> None:
+    live = [hashlib.sha256(key.encode()).hexdigest() for key in json.loads(environment(host)["VALID_API_KEYS"])]
+    assert live == [hashlib.sha256(new_key.encode()).hexdigest()]
+    assert DEV_KEY not in json.dumps(environment(host))
+
+
+def test_live_environment_is_that_of_production(host: Any) -> None:
+    live = environment(host)
+    assert (live["ENVIRONMENT"], live["DEBUG"], live["RATE_LIMIT_ENABLED"]) == ("production", "false", "true")
+    assert len(live["JWT_SECRET_KEY"]) == 64
+
+
+def test_handoff_is_private_and_the_mobile_configuration_has_the_key(new_key: str) -> None:
+    (file,) = (STATE / "handoff").glob("*.vault.yml")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert new_key not in file.read_text(encoding="utf-8")
+    assert f"WEALTH_COACH_API_KEY='{new_key}'" in (STATE / "mobile.env").read_text(encoding="utf-8").splitlines()
+
+
+def test_no_report_holds_a_key(new_key: str) -> None:
+    report = (STATE / "report" / "droplet.json").read_text(encoding="utf-8")
+    assert json.loads(report)["fixed"] is True
+    assert new_key not in report
+
+
+def test_log_has_no_development_key_warning(host: Any) -> None:
+    text = log(host)
+    assert "Application startup complete" in text
+    assert "Development API" not in text
+
+
+def test_two_workers_stay_alive_under_the_load_that_killed_some(host: Any, api: Api, new_key: str) -> None:
+    def workers() -> list[str]:
+        rows = host.check_output("docker top %s -eo pid,args", BACKEND).splitlines()
+        return [row.split()[0] for row in rows if "spawn_main" in row]
+
+    first = workers()
+    assert len(first) == 2
+    result = api.load(new_key, 20)
+    assert result["requests"] > 100
+    assert result["failed"] == 0
+    assert workers() == first
+    assert "died" not in log(host)
+
+
+def test_kernel_killed_nothing(host: Any) -> None:
+    identity = inspect(host)["Id"]
+    found = host.check_output(
+        "find /sys/fs/cgroup -path %s \\( -name memory.oom_control -o -name memory.events \\) -exec cat {} +",
+        f"*{identity}*",
+    )
+    assert re.findall(r"^oom_kill (\d+)$", found, re.MULTILINE) == ["0"]
+
+
+def test_health_is_judged_by_its_body(api: Api) -> None:
+    status, body = api.get("/api/v1/health")
+    assert (status, json.loads(body)) == (200, {"status": "healthy"})
+
+
+def test_env_file_differs_only_in_the_lines_meant(host: Any, before: Path) -> None:
+    names = {re.split(r"[=\s]", line[2:].removeprefix("export "))[0] for line in changed_lines(host, before, ".env")}
+    assert names == {"VALID_API_KEYS", "ENVIRONMENT", "DEBUG", "RATE_LIMIT_ENABLED", "JWT_SECRET_KEY"}
+
+
+def test_compose_file_differs_only_in_the_restart_policy(host: Any, before: Path) -> None:
+    assert [line.split() for line in changed_lines(host, before, "docker-compose.yml")] == [
+        ["+", "restart:", "unless-stopped"]
+    ]
+
+
+def test_dockerfile_differs_only_in_the_number(host: Any, before: Path) -> None:
+    lost, won = changed_lines(host, before, "Dockerfile")
+    assert won[2:] == lost[2:].replace('"4"', '"2"')
+    assert lost[2:].startswith("CMD")
+
+
+def test_source_differs_from_upstream_only_in_the_shutdown(host: Any) -> None:
+    diff = host.check_output(f"git -C {PROJECT} diff origin/main -- backend/main.py").splitlines()
+    changed = [line[1:].strip() for line in diff if re.match(r"[+-](?![+-])", line)]
+    assert any("disconnect()" in line for line in changed)
+    assert all(re.search(r"redis|Redis|hasattr|try:|except|close", line) for line in changed if line), changed
+    assert len(changed) < 12
+
+
+def test_edits_of_the_server_are_not_lost(host: Any) -> None:
+    assert host.check_output(f"git -C {PROJECT} rev-list --count HEAD..origin/main") == "0"
+    assert host.check_output(f"git -C {PROJECT} stash list") == ""
+
+
+def test_second_run_left_the_container_alone(host: Any) -> None:
+    noted = (STATE / "containers").read_text(encoding="utf-8").split()
+    assert len(noted) >= 2
+    assert set(noted) == {inspect(host)["Id"]}
+
+
+def test_backups_are_private(host: Any) -> None:
+    found = host.check_output(f"find {PROJECT} /var/lib/composeops -type f -name '*env*' -perm /077").splitlines()
+    assert [path for path in found if path.endswith((".bak", ".env"))] in ([], [f"{PROJECT}/.env"])
+    assert host.file("/var/lib/composeops").mode == 0o700
+
+
+def test_stop_closes_redis_and_says_so(host: Any, api: Api, new_key: str) -> None:
+    network = next(iter(inspect(host)["NetworkSettings"]["Networks"].values()))
+    address = network["IPAddress"]
+    assert api.get(SEARCH, new_key)[0] == 200
+    assert redis_clients(host, address)
+    stopping = host.check_output("date -u +%Y-%m-%dT%H:%M:%S.%NZ")
+    host.check_output(f"cd {PROJECT} && docker compose stop backend")
+    assert redis_clients(host, address) == []
+    result = host.run("docker logs --since %s %s", stopping, BACKEND)
+    text = result.stdout + result.stderr
+    assert text.count("✓ Redis connections closed") == 2
+    assert text.count("✓ Vector database persisted") == 2
+    assert "Shutdown error" not in text
+    assert "never awaited" not in text
+    host.check_output(f"cd {PROJECT} && docker compose start backend")
+    api.wait()
+
+
+def test_redis_is_closed_before_the_process_ends(host: Any) -> None:
+    """A process that ends closes its sockets whatever the code does, so they are counted while it still runs."""
+    program = (STATE.parents[2] / "molecule" / "default" / "tests" / "lifespan.py").read_text(encoding="utf-8")
+    command = f"cd {PROJECT} && docker compose run --rm --no-deps -T --entrypoint python3 backend -c %s"
+    answer = json.loads(host.check_output(command, program).splitlines()[-1])
+    assert answer["started"] > 0
+    assert answer["stopped"] == 0
+
+
+def test_reboot_brings_the_application_back(host: Any, api: Api, droplet: dict[str, Any]) -> None:
+    policy = inspect(host)["HostConfig"]["RestartPolicy"]
+    assert (policy["Name"], policy["MaximumRetryCount"]) == ("unless-stopped", 0)
+    subprocess.run(["docker", "restart", droplet["droplet_container"]], check=True, capture_output=True)
+    api.wait()
+    assert api.get("/api/v1/health")[1] == '{"status":"healthy"}'
