@@ -11,11 +11,11 @@ export PYTHONDONTWRITEBYTECODE := 1
 SETUP := .state/setup
 SHELL_FILES := $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help demo test setup engine images lint sanity unit molecule lock changelog clean
+.PHONY: help demo test setup engine images lint sanity unit molecule tests-can-fail lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 demo: setup ## Break a droplet, hot-fix it over SSH, show before and after
 	@tools/demo.sh
@@ -53,6 +53,9 @@ unit: setup ## Unit and module tests
 
 molecule: setup ## The whole runbook on a stand-in droplet
 	@tools/molecule.sh
+
+tests-can-fail: setup ## Leave each fix out in turn: its tests have to fail (15 minutes)
+	@tools/tests_can_fail.sh
 
 lock: setup ## Pin requirements-dev.in into requirements-dev.txt
 	pip install --quiet uv

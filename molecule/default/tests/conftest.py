@@ -22,6 +22,24 @@ PROJECT = "/opt/wealth-coach-ai"
 BACKEND = "wealth_coach_backend"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--without", help="the fix that was left out: every test marked with it has to fail")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "fix(name): the fix (a tag of the playbook) without which the test fails")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --without, run only the tests of that fix, and demand that each of them fails."""
+    left_out = config.getoption("--without")
+    if not left_out:
+        return
+    items[:] = [item for item in items if left_out in [name for mark in item.iter_markers("fix") for name in mark.args]]
+    for item in items:
+        item.add_marker(pytest.mark.xfail(strict=True, reason=f"{left_out} was left out"))
+
+
 class Api:
     """The application as a client on another machine sees it."""
 

@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import BACKEND, PROJECT, STATE, Api
 
 DEV_KEY = "dev-key-12345"
@@ -49,26 +50,31 @@ def redis_clients(host: Any, address: str) -> list[str]:
     return [line for line in host.check_output(command).splitlines() if f"addr={address}:" in line]
 
 
+@pytest.mark.fix("keys")
 def test_development_key_is_refused(api: Api) -> None:
     assert api.get(SEARCH, DEV_KEY)[0] in (401, 403)
 
 
+@pytest.mark.fix("keys")
 def test_new_key_is_served(api: Api, new_key: str) -> None:
     assert api.get(SEARCH, new_key)[0] == 200
 
 
+@pytest.mark.fix("keys")
 def test_live_environment_holds_the_new_key_and_not_the_old_one(host: Any, new_key: str) -> None:
     live = [hashlib.sha256(key.encode()).hexdigest() for key in json.loads(environment(host)["VALID_API_KEYS"])]
     assert live == [hashlib.sha256(new_key.encode()).hexdigest()]
     assert DEV_KEY not in json.dumps(environment(host))
 
 
+@pytest.mark.fix("env")
 def test_live_environment_is_that_of_production(host: Any) -> None:
     live = environment(host)
     assert (live["ENVIRONMENT"], live["DEBUG"], live["RATE_LIMIT_ENABLED"]) == ("production", "false", "true")
     assert len(live["JWT_SECRET_KEY"]) == 64
 
 
+@pytest.mark.fix("keys")
 def test_handoff_is_private_and_the_mobile_configuration_has_the_key(new_key: str) -> None:
     (file,) = (STATE / "handoff").glob("*.vault.yml")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -76,18 +82,21 @@ def test_handoff_is_private_and_the_mobile_configuration_has_the_key(new_key: st
     assert f"WEALTH_COACH_API_KEY='{new_key}'" in (STATE / "mobile.env").read_text(encoding="utf-8").splitlines()
 
 
+@pytest.mark.fix("keys")
 def test_no_report_holds_a_key(new_key: str) -> None:
     report = (STATE / "report" / "droplet.json").read_text(encoding="utf-8")
     assert json.loads(report)["fixed"] is True
     assert new_key not in report
 
 
+@pytest.mark.fix("keys")
 def test_log_has_no_development_key_warning(host: Any) -> None:
     text = log(host)
     assert "Application startup complete" in text
     assert "Development API" not in text
 
 
+@pytest.mark.fix("workers")
 def test_two_workers_stay_alive_under_the_load_that_killed_some(host: Any, api: Api, new_key: str) -> None:
     def workers() -> list[str]:
         rows = host.check_output("docker top %s -eo pid,args", BACKEND).splitlines()
@@ -102,6 +111,7 @@ def test_two_workers_stay_alive_under_the_load_that_killed_some(host: Any, api: 
     assert "died" not in log(host)
 
 
+@pytest.mark.fix("workers")
 def test_kernel_killed_nothing(host: Any) -> None:
     identity = inspect(host)["Id"]
     found = host.check_output(
@@ -111,28 +121,33 @@ def test_kernel_killed_nothing(host: Any) -> None:
     assert re.findall(r"^oom_kill (\d+)$", found, re.MULTILINE) == ["0"]
 
 
+@pytest.mark.fix("engine")
 def test_health_is_judged_by_its_body(api: Api) -> None:
     status, body = api.get("/api/v1/health")
     assert (status, json.loads(body)) == (200, {"status": "healthy"})
 
 
+@pytest.mark.fix("env")
 def test_env_file_differs_only_in_the_lines_meant(host: Any, before: Path) -> None:
     names = {re.split(r"[=\s]", line[2:].removeprefix("export "))[0] for line in changed_lines(host, before, ".env")}
     assert names == {"VALID_API_KEYS", "ENVIRONMENT", "DEBUG", "RATE_LIMIT_ENABLED", "JWT_SECRET_KEY"}
 
 
+@pytest.mark.fix("restart_policy")
 def test_compose_file_differs_only_in_the_restart_policy(host: Any, before: Path) -> None:
     assert [line.split() for line in changed_lines(host, before, "docker-compose.yml")] == [
         ["+", "restart:", "unless-stopped"]
     ]
 
 
+@pytest.mark.fix("workers")
 def test_dockerfile_differs_only_in_the_number(host: Any, before: Path) -> None:
     lost, won = changed_lines(host, before, "Dockerfile")
     assert won[2:] == lost[2:].replace('"4"', '"2"')
     assert lost[2:].startswith("CMD")
 
 
+@pytest.mark.fix("redis")
 def test_source_differs_from_upstream_only_in_the_shutdown(host: Any) -> None:
     diff = host.check_output(f"git -C {PROJECT} diff origin/main -- backend/main.py").splitlines()
     changed = [line[1:].strip() for line in diff if re.match(r"[+-](?![+-])", line)]
@@ -141,6 +156,7 @@ def test_source_differs_from_upstream_only_in_the_shutdown(host: Any) -> None:
     assert len(changed) < 12
 
 
+@pytest.mark.fix("redis")
 def test_edits_of_the_server_are_not_lost(host: Any) -> None:
     assert host.check_output(f"git -C {PROJECT} rev-list --count HEAD..origin/main") == "0"
     assert host.check_output(f"git -C {PROJECT} stash list") == ""
@@ -158,6 +174,7 @@ def test_backups_are_private(host: Any) -> None:
     assert host.file("/var/lib/composeops").mode == 0o700
 
 
+@pytest.mark.fix("redis")
 def test_stop_closes_redis_and_says_so(host: Any, api: Api, new_key: str) -> None:
     network = next(iter(inspect(host)["NetworkSettings"]["Networks"].values()))
     address = network["IPAddress"]
@@ -176,6 +193,7 @@ def test_stop_closes_redis_and_says_so(host: Any, api: Api, new_key: str) -> Non
     api.wait()
 
 
+@pytest.mark.fix("redis")
 def test_redis_is_closed_before_the_process_ends(host: Any) -> None:
     """A process that ends closes its sockets whatever the code does, so they are counted while it still runs."""
     program = (STATE.parents[2] / "molecule" / "default" / "tests" / "lifespan.py").read_text(encoding="utf-8")
@@ -185,6 +203,7 @@ def test_redis_is_closed_before_the_process_ends(host: Any) -> None:
     assert answer["stopped"] == 0
 
 
+@pytest.mark.fix("restart_policy")
 def test_reboot_brings_the_application_back(host: Any, api: Api, droplet: dict[str, Any]) -> None:
     policy = inspect(host)["HostConfig"]["RestartPolicy"]
     assert (policy["Name"], policy["MaximumRetryCount"]) == ("unless-stopped", 0)

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Leave each fix of the runbook out in turn, and demand that every test of that fix fails.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+state=.state/droplets/default
+tests=(pytest -p no:cacheprovider --connection ansible --ansible-inventory "$state/inventory" molecule/default/tests)
+
+droplet/engine.sh start
+ansible-playbook droplet/build.yml
+for fix in ${FIXES:-keys redis env workers restart_policy}; do
+  echo "== the hot-fix without: $fix"
+  molecule destroy && molecule create && molecule prepare
+  # The run itself has to end failed as well: it proves what it did.
+  ! molecule converge -- --skip-tags "$fix" || { echo "The playbook claims success without $fix" >&2; exit 1; }
+  "${tests[@]}" --without "$fix"
+done
+echo "== an application that is down"
+ansible droplet -i "$state/inventory" -m ansible.builtin.command -a 'docker stop wealth_coach_backend'
+"${tests[@]}" --without engine
+molecule destroy
