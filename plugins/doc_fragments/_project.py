@@ -38,3 +38,12 @@ options:
     type: int
     default: 5
 """
+
+    CONTAINER = r"""
+options:
+  container:
+    description:
+      - Name or ID of a container.
+      - Without it, the container of O(service) in O(project_src); of several that of which only one is running.
+    type: str
+"""

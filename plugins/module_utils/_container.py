@@ -207,6 +207,9 @@ class Docker:
                 return None
             raise self._failure("inspect", result)
         members = self._members(project_src or "", service, files, True)
+        # The containers of a directory that is gone may still be there, but a mistyped directory is no "there is none".
+        if not members and not os.path.isdir(project_src or ""):
+            raise HotfixError("there is no such directory", path=project_src, remedy="Check project_src")
         running = [data for data in members if data["State"]["Running"]]
         candidates = running or members
         if len(candidates) > 1:
@@ -353,8 +356,6 @@ class Docker:
         there_is = f"there is {', '.join(names)}" if names else "there are no containers at all"
         if container:
             return HotfixError(f"there is no container {container}; {there_is}", remedy="Check the option container")
-        if project_src and not os.path.isdir(project_src):
-            return HotfixError("there is no such directory", path=project_src, remedy="Check project_src")
         what = f"service {service}" if service else "any service"
         return HotfixError(
             f"the project has no container of {what}; {there_is}",

@@ -119,9 +119,9 @@ class Scan:
     def problems(self) -> list[str]:
         """One sentence for each pattern that is not as expected."""
         return [
-            f"{match.pattern.name}: found {match.count} times, last at {match.last}, expected never"
+            f"{match.pattern.name}: {match.count} found, the last at {match.last}, where none was expected"
             if match.count
-            else f"{match.pattern.name}: not found in {self.lines} lines, expected at least once"
+            else f"{match.pattern.name}: none found in {self.lines} lines, where one was expected"
             for match in self.matches
             if not match.ok
         ]
@@ -232,7 +232,7 @@ class Splitter:
 
 
 class Ended(NamedTuple):
-    """How reading ended: at the log's end or at the deadline; docker's exit code (None: ended by us), its last words."""
+    """Reading ended at the log's end or at the deadline; docker's exit code (None: we ended it), its last words."""
 
     at_end: bool
     returncode: int | None

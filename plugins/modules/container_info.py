@@ -1,0 +1,255 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a container really is and does."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: container_info
+short_description: Observe a container without changing anything
+version_added: 0.1.0
+description:
+  - Tells what a container really is and does, as proof that a change has arrived in it. State, effective restart
+    policy, memory and OOM kills from its control group, live worker processes, and fingerprints of its environment.
+  - Files may say something else. A container keeps the environment, the policy and the image that it was created
+    with.
+notes:
+  - Values of variables are never returned. A fingerprint is C(sha256:<first 8 hex digits> len=<length>), so that
+    two values can be compared.
+  - Memory figures and the processes' exact arguments need the engine to be on the managed host itself.
+options:
+  required:
+    description:
+      - Fail when there is no such container, instead of returning RV(exists=false).
+    type: bool
+    default: false
+requirements:
+  - Docker Engine 20.10 or newer
+extends_documentation_fragment:
+  - composeops.hotfix._project
+  - composeops.hotfix._project.CONTAINER
+  - composeops.hotfix._attributes
+  - composeops.hotfix._attributes.INFO
+author:
+  - composeops.hotfix contributors (@composeops)
+"""
+
+EXAMPLES = r"""
+- name: Look at the backend
+  composeops.hotfix.container_info:
+    project_src: /opt/wealth-coach-ai
+    service: backend
+    required: true
+  register: backend
+
+- name: Prove that the running container has two workers and lost none to the OOM killer
+  ansible.builtin.assert:
+    that:
+      - backend.workers.count == 2
+      - backend.memory.oom_kills == 0
+      - backend.restart_policy.survives_reboot
+
+- name: Prove that the running container no longer accepts the development key
+  ansible.builtin.assert:
+    that: "'sha256:f82f3a6e len=13' not in backend.environment_list.VALID_API_KEYS"
+"""
+
+RETURN = r"""
+exists:
+  description: Whether there is such a container, running or not. Without one, the other values are empty.
+  type: bool
+  returned: success
+container:
+  description: The container.
+  type: dict
+  returned: success
+  contains:
+    id:
+      description: Its ID.
+      type: str
+    name:
+      description: Its name.
+      type: str
+    image:
+      description: The image as it was named when the container was created.
+      type: str
+    image_id:
+      description: The image that it runs.
+      type: str
+    status:
+      description: V(created), V(running), V(paused), V(restarting), V(removing), V(exited) or V(dead).
+      type: str
+    health:
+      description: V(starting), V(healthy) or V(unhealthy). Null without a health check.
+      type: str
+    started_at:
+      description: When it was last started, RFC 3339. Null if never.
+      type: str
+    finished_at:
+      description: When it last ended, RFC 3339. Null if never.
+      type: str
+    restart_count:
+      description: How often the restart policy has started it again.
+      type: int
+    exit_code:
+      description: Exit code of its first process when it last ended.
+      type: int
+    oom_killed:
+      description:
+        - What the engine says. It stays false when the kernel kills a worker that is not the first process, and only
+          RV(memory.oom_kills) tells.
+      type: bool
+    project:
+      description: Name of the Compose project, else empty.
+      type: str
+    service:
+      description: Name of the Compose service, else empty.
+      type: str
+    working_dir:
+      description: Directory of the Compose project, else empty.
+      type: str
+    config_files:
+      description: Absolute paths of the Compose files that it was made from.
+      type: list
+      elements: str
+    ports:
+      description: Published ports.
+      type: list
+      elements: dict
+      contains:
+        host_ip:
+          description: Address on the host.
+          type: str
+        host_port:
+          description: Port on the host.
+          type: int
+        container_port:
+          description: Port in the container.
+          type: int
+        protocol:
+          description: V(tcp), V(udp) or V(sctp).
+          type: str
+    networks:
+      description: Its address in each network.
+      type: dict
+      sample: {wealth-coach-ai_default: 172.18.0.3}
+restart_policy:
+  description: The effective restart policy.
+  type: dict
+  returned: success
+  contains:
+    name:
+      description: V(no), V(on-failure), V(unless-stopped) or V(always).
+      type: str
+    maximum_retry_count:
+      description: Limit of V(on-failure). V(0) means none.
+      type: int
+    survives_reboot:
+      description: Whether the container, running when the host reboots, comes back.
+      type: bool
+    notes:
+      description: Why, in words.
+      type: list
+      elements: str
+memory:
+  description: Bytes from the control group. They begin anew whenever the container is started.
+  type: dict
+  returned: success
+  contains:
+    limit:
+      description: The limit in force, the host's own groups around it included. Null without one.
+      type: int
+    usage:
+      description: Memory in use, page cache included.
+      type: int
+    peak:
+      description: The most that was ever in use. Null where the kernel does not keep it (version 2 before Linux 5.19).
+      type: int
+    oom_kills:
+      description: How many processes the kernel's OOM killer has taken.
+      type: int
+cpus:
+  description: The CPU quota. Null without one.
+  type: float
+  returned: success
+processes:
+  description: The processes, as the host numbers them. Secrets in their arguments are masked.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    pid:
+      description: Process ID on the host.
+      type: int
+    ppid:
+      description: Process ID of the parent.
+      type: int
+    args:
+      description: The command line.
+      type: str
+workers:
+  description: The processes that serve requests.
+  type: dict
+  returned: success
+  contains:
+    server:
+      description: V(uvicorn), V(gunicorn), or null when no process has that name.
+      type: str
+    count:
+      description: Live workers. Neither the supervisor nor uvicorn's resource tracker is one.
+      type: int
+    supervisor_pid:
+      description: The process that keeps them. Null when one process serves alone.
+      type: int
+    pids:
+      description: The workers' process IDs.
+      type: list
+      elements: int
+environment:
+  description: A fingerprint for the value of each variable that the container was created with.
+  type: dict
+  returned: success
+  sample: {ENVIRONMENT: "sha256:ab8e18ef len=10"}
+environment_list:
+  description: For each variable that is a JSON list of strings, the fingerprints of its elements.
+  type: dict
+  returned: success
+  sample: {VALID_API_KEYS: ["sha256:1f0c3a5e len=43"]}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
+from ansible_collections.composeops.hotfix.plugins.module_utils._container_facts import MISSING, facts
+from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "container": {"type": "str"},
+            "project_src": {"type": "path"},
+            "files": {"type": "list", "elements": "path"},
+            "service": {"type": "str"},
+            "required": {"type": "bool", "default": False},
+        },
+        required_one_of=[("container", "project_src")],
+        mutually_exclusive=[("container", "project_src")],
+        required_by={"project_src": "service", "service": "project_src"},
+        supports_check_mode=True,
+    )
+    options = module.params
+    docker = Docker()
+    which = options["container"], options["project_src"], options["service"]
+    find = docker.container if options["required"] else docker.lookup
+    try:
+        inspect = find(*which, files=options["files"] or ())
+        result = facts(docker, inspect) if inspect else MISSING
+    except HotfixError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()
