@@ -7,6 +7,7 @@ import contextlib
 import errno
 import glob
 import os
+import re
 import stat
 import tempfile
 import time
@@ -71,6 +72,16 @@ def write_atomic(path: str, data: bytes, *, mode: int = 0o644) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def remove_leftovers(path: str) -> None:
+    """Remove what a killed :func:`write_atomic` left beside ``path``. Only while nobody else writes there."""
+    folder, name = os.path.split(os.path.realpath(path))
+    left = re.compile(rf"\.{re.escape(name)}\.[a-z0-9_]{{8}}\.tmp")
+    with contextlib.suppress(OSError):
+        for entry in os.listdir(folder):
+            if left.fullmatch(entry):
+                os.unlink(os.path.join(folder, entry))
 
 
 def backup(path: str, *, keep: int = 5) -> str:

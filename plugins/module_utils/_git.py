@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Running git in somebody else's work tree, and talking to its remote: no prompts, no hooks, bounded in time."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import signal
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._files import write_atomic
+
+ANY_CODE = tuple(range(256))
+LOCAL_TIMEOUT = 300  # seconds for a command that does not use the network
+# Nothing may run behind the update: no hook, no file watcher, no garbage collection. Stalled HTTP transfers end.
+SETTINGS = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.quotePath=false",
+    "core.safecrlf=false",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "fetch.writeCommitGraph=false",
+    "http.lowSpeedLimit=1000",
+    "http.lowSpeedTime=30",
+    "advice.detachedHead=false",
+)
+# Of the caller's GIT_ variables only those that say how a remote is reached; the others would point at another tree.
+KEPT_VARIABLES = re.compile(
+    r"GIT_(SSH|SSH_COMMAND|SSH_VARIANT|ASKPASS|SSL_\w+|PROXY_\w+|CONFIG_NOSYSTEM|CONFIG_SYSTEM)"
+)
+REMEDIES = (
+    (r"dubious ownership|unsafe repository", "Add that folder with git config --global --add safe.directory"),
+    (r"Host key verification failed", "Add the host's key to known_hosts of the user that runs this"),
+    (
+        r"Permission denied|Authentication failed|could not read (Username|Password)|prompts disabled|\b40[13]\b",
+        "Give the server a deploy key or a credential helper that needs no prompt",
+    ),
+    (r"does not appear to be a git repository|not found|does not exist", "Check the address with git remote -v"),
+    (r".", "Check the network and the address with git remote -v"),
+)
+
+
+# --- running git -----------------------------------------------------------------------------------------------------
+
+
+def strip_credentials(text: str) -> str:
+    """``text`` with user information and query taken out of every URL: git prints them in some of its errors."""
+    text = re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s'\"]*@", r"\1", text)
+    return re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s'\"?]*)\?[^\s'\"]*", r"\1", text)
+
+
+def reason_of(stderr: bytes) -> str:
+    """The one line of git's (or ssh's) complaint that says why, without credentials."""
+    lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines()]
+    telling = [line for line in lines if line and not re.match(r"(warning|hint|\*\*|Please )", line, re.IGNORECASE)]
+    chosen = telling[0] if telling else "no reason given"
+    return strip_credentials(re.sub(r"^(fatal|error|ERROR): ", "", chosen)).rstrip(".")
+
+
+def find_work_tree(path: str) -> str | None:
+    """The top of the git work tree that ``path`` is in, or None. Asks no git, so that nobody's ownership matters.
+
+    :raises HotfixError: when ``path`` is not a directory.
+    """
+    real = os.path.realpath(path)
+    if not os.path.isdir(real):
+        raise HotfixError("there is no such directory", path=path, remedy="Check the path of the project")
+    while True:
+        if os.path.lexists(os.path.join(real, ".git")):
+            return real
+        parent = os.path.dirname(real)
+        if parent == real:
+            return None
+        real = parent
+
+
+class Git:
+    """Runs git in one work tree: no prompts, no hooks, no background work, whoever owns the tree.
+
+    :param top: the top of the work tree.
+    :param scratch: an existing folder (0700) for temporary files.
+    """
+
+    def __init__(self, top: str, scratch: str) -> None:
+        self.top = top
+        self.scratch = scratch
+        self.environment = self._environment()
+        self.git_dir = self.text("rev-parse", "--absolute-git-dir")
+        self.objects = os.path.join(top, self.text("rev-parse", "--git-path", "objects"))
+
+    def run(
+        self,
+        *arguments: str,
+        stdin: bytes = b"",
+        accept: tuple[int, ...] = (0,),
+        env: Mapping[str, str] | None = None,
+        timeout: float = LOCAL_TIMEOUT,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run one git command; exit codes outside ``accept`` raise HotfixError with git's own reason."""
+        command = ["git", *(part for setting in SETTINGS for part in ("-c", setting)), *arguments]
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=self.top,
+                env={**self.environment, **(env or {})},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            raise HotfixError(
+                "this is a git work tree but git is not installed", path=self.top, remedy="Install git"
+            ) from error
+        try:
+            out, err = process.communicate(stdin, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # ssh and the transport helpers as well
+            process.communicate()
+            out, err, process.returncode = b"", f"no answer within {timeout:g} seconds".encode(), 124
+        if process.returncode not in accept:
+            remedy = REMEDIES[0][1] if re.search(REMEDIES[0][0], err.decode("utf-8", "replace")) else None
+            raise HotfixError(f"git {arguments[0]} failed: {reason_of(err)}", path=self.top, remedy=remedy)
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+    def text(self, *arguments: str, env: Mapping[str, str] | None = None) -> str:
+        """The output of a command without its final newline."""
+        return os.fsdecode(self.run(*arguments, env=env).stdout).rstrip("\n")
+
+    def maybe(self, *arguments: str, env: Mapping[str, str] | None = None) -> str:
+        """The output of a command, or an empty string when it fails."""
+        done = self.run(*arguments, accept=ANY_CODE, env=env)
+        return os.fsdecode(done.stdout).rstrip("\n") if done.returncode == 0 else ""
+
+    def names(self, *arguments: str, env: Mapping[str, str] | None = None) -> list[str]:
+        """The NUL-separated names that a command prints."""
+        return [os.fsdecode(name) for name in self.run(*arguments, env=env).stdout.split(b"\0") if name]
+
+    def _environment(self) -> dict[str, str]:
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("GIT_") or KEPT_VARIABLES.fullmatch(name)
+        }
+        environment.setdefault("HOME", pwd.getpwuid(os.geteuid()).pw_dir)
+        for role in ("AUTHOR", "COMMITTER"):  # for the reflog; nothing is committed
+            environment[f"GIT_{role}_NAME"] = "composeops.hotfix"
+            environment[f"GIT_{role}_EMAIL"] = "composeops.hotfix@localhost"
+        environment.update(LC_ALL="C", GIT_TERMINAL_PROMPT="0", GIT_OPTIONAL_LOCKS="0")
+        environment["GIT_CONFIG_GLOBAL"] = self._global_config(environment)
+        return environment
+
+    def _global_config(self, environment: Mapping[str, str]) -> str:
+        """A global configuration that adds ``safe.directory`` to the user's own.
+
+        Git before 2.38 (Ubuntu 22.04) does not take ``-c safe.directory``; a global file works with all of them.
+        """
+        home = environment["HOME"]
+        own = [os.environ["GIT_CONFIG_GLOBAL"]] if "GIT_CONFIG_GLOBAL" in os.environ else []
+        own = own or [
+            os.path.join(environment.get("XDG_CONFIG_HOME") or os.path.join(home, ".config"), "git", "config"),
+            os.path.join(home, ".gitconfig"),
+        ]
+        quoted = [json.dumps(path, ensure_ascii=False) for path in own if path]
+        lines = [f"[include]\n\tpath = {path}\n" for path in quoted]
+        lines.append(f"[safe]\n\tdirectory = {json.dumps(self.top, ensure_ascii=False)}\n")
+        target = os.path.join(self.scratch, "gitconfig")
+        write_atomic(target, os.fsencode("".join(lines)), mode=0o600)
+        return target
+
+
+def head_revision(path: str, scratch: str) -> str:
+    """The commit that the work tree around ``path`` is on, or an empty string (no git, no commit)."""
+    top = find_work_tree(path)
+    return Git(top, scratch).maybe("rev-parse", "--verify", "--quiet", "HEAD") if top else ""
+
+
+# --- the remote ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an update is asked for.
+
+    :ivar branch: the branch on the remote; None for the upstream of the current branch, else the remote's default.
+    :ivar check: only find out; nothing that can be seen changes, in the work tree or in the repository.
+    :ivar timeout: seconds for each command that talks to the remote.
+    """
+
+    remote: str = "origin"
+    branch: str | None = None
+    check: bool = False
+    timeout: float = 120
+
+
+def _remote(git: Git, request: Request, *arguments: str, env: Mapping[str, str] | None = None) -> str:
+    """Run a command that talks to the remote, bounded in time and without a prompt."""
+    base = git.environment.get("GIT_SSH_COMMAND") or git.maybe("config", "core.sshCommand")
+    network: dict[str, str] = dict(env or {})
+    if base or "GIT_SSH" not in git.environment:
+        network["GIT_SSH_COMMAND"] = f"{base or 'ssh'} -o BatchMode=yes -o ConnectTimeout=20"
+    done = git.run(*arguments, accept=ANY_CODE, env=network, timeout=request.timeout)
+    if done.returncode == 0:
+        return os.fsdecode(done.stdout)
+    said = done.stderr.decode("utf-8", "replace")
+    url = strip_credentials(git.maybe("config", f"remote.{request.remote}.url"))
+    remedy = next(remedy for pattern, remedy in REMEDIES if re.search(pattern, said or "?"))
+    raise HotfixError(f"cannot fetch from {request.remote} ({url}): {reason_of(done.stderr)}", remedy=remedy)
+
+
+def find_upstream(git: Git, request: Request, current: str) -> tuple[str, str] | None:
+    """Ask the remote which branch to follow and where it stands.
+
+    :param current: the branch checked out here.
+    :returns: the branch's name on the remote and its commit; None when there is no such branch to follow.
+    :raises HotfixError: when the remote cannot be reached, or has no branch of the name asked for.
+    """
+    wanted = request.branch
+    if wanted is None and git.maybe("config", f"branch.{current}.remote") == request.remote:
+        wanted = git.maybe("config", f"branch.{current}.merge").replace("refs/heads/", "", 1) or None
+    if wanted is not None and git.run("check-ref-format", f"refs/heads/{wanted}", accept=(0, 1)).returncode:
+        raise HotfixError(f"{wanted} is not the name of a branch", remedy="Check the option branch")
+    patterns = ["HEAD", *([f"refs/heads/{wanted}"] if wanted else [])]
+    answer = _remote(git, request, "ls-remote", "--symref", "--", request.remote, *patterns)
+    symbolic, revisions = "", {}
+    for line in answer.splitlines():
+        value, _tab, name = line.partition("\t")
+        if value.startswith("ref: ") and name == "HEAD":
+            symbolic = value[len("ref: ") :]
+        else:
+            revisions[name] = value
+    name = f"refs/heads/{wanted}" if wanted else symbolic
+    revision = revisions.get(name) or (revisions.get("HEAD") if name and name == symbolic else None)
+    if revision is None and request.branch is not None:
+        raise HotfixError(f"{request.remote} has no branch {request.branch}", remedy="Check the option branch")
+    return (name.replace("refs/heads/", "", 1), revision) if revision else None
+
+
+def fetch(git: Git, request: Request, branch: str, revision: str, env: Mapping[str, str]) -> None:
+    """Bring the remote's commits here; in check mode into a private object folder and without moving any reference.
+
+    :param env: variables that name the private object folder.
+    """
+    quiet = ["--refmap=", "--no-tags"] if request.check else []
+    flags = ["--quiet", "--no-write-fetch-head", "--no-recurse-submodules", "--no-prune", *quiet]
+    arguments = ["fetch", *flags, "--", request.remote, f"refs/heads/{branch}"]
+    _remote(git, request, *arguments, env=env if request.check else None)
+    if not has_commit(git, revision, env):
+        raise HotfixError(f"{request.remote}/{branch} was replaced during the fetch", remedy="Run it again")
+
+
+def has_commit(git: Git, revision: str, env: Mapping[str, str]) -> bool:
+    """True when the commit's object is here."""
+    return git.run("cat-file", "-e", f"{revision}^{{commit}}", accept=(0, 1, 128), env=env).returncode == 0
+
+
+def is_ancestor(git: Git, older: str, newer: str, env: Mapping[str, str]) -> bool:
+    """True when ``newer`` contains ``older``."""
+    return git.run("merge-base", "--is-ancestor", older, newer, accept=(0, 1), env=env).returncode == 0
