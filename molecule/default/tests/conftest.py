@@ -18,8 +18,6 @@ import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 STATE = CHECKOUT / ".state" / "droplets" / os.environ.get("MOLECULE_SCENARIO_NAME", "default")
-PROJECT = "/opt/wealth-coach-ai"
-BACKEND = "wealth_coach_backend"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -96,6 +94,12 @@ def new_key() -> str:
     shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     key: str = yaml.safe_load(shown)["valid_api_keys_newest"]
     return key
+
+
+@pytest.fixture(scope="session")
+def state() -> Path:
+    """The folder on the controller with what belongs to the droplet."""
+    return STATE
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BACKEND, PROJECT, STATE, Api
 
+PROJECT = "/opt/wealth-coach-ai"
+BACKEND = "wealth_coach_backend"
 DEV_KEY = "dev-key-12345"
 SEARCH = "/api/v1/search?q=saving"
 
@@ -51,12 +52,12 @@ def redis_clients(host: Any, address: str) -> list[str]:
 
 
 @pytest.mark.fix("keys")
-def test_development_key_is_refused(api: Api) -> None:
+def test_development_key_is_refused(api: Any) -> None:
     assert api.get(SEARCH, DEV_KEY)[0] in (401, 403)
 
 
 @pytest.mark.fix("keys")
-def test_new_key_is_served(api: Api, new_key: str) -> None:
+def test_new_key_is_served(api: Any, new_key: str) -> None:
     assert api.get(SEARCH, new_key)[0] == 200
 
 
@@ -75,16 +76,16 @@ def test_live_environment_is_that_of_production(host: Any) -> None:
 
 
 @pytest.mark.fix("keys")
-def test_handoff_is_private_and_the_mobile_configuration_has_the_key(new_key: str) -> None:
-    (file,) = (STATE / "handoff").glob("*.vault.yml")
+def test_handoff_is_private_and_the_mobile_configuration_has_the_key(state: Path, new_key: str) -> None:
+    (file,) = (state / "handoff").glob("*.vault.yml")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert new_key not in file.read_text(encoding="utf-8")
-    assert f"WEALTH_COACH_API_KEY='{new_key}'" in (STATE / "mobile.env").read_text(encoding="utf-8").splitlines()
+    assert f"WEALTH_COACH_API_KEY='{new_key}'" in (state / "mobile.env").read_text(encoding="utf-8").splitlines()
 
 
 @pytest.mark.fix("keys")
-def test_no_report_holds_a_key(new_key: str) -> None:
-    report = (STATE / "report" / "droplet.json").read_text(encoding="utf-8")
+def test_no_report_holds_a_key(state: Path, new_key: str) -> None:
+    report = (state / "report" / "droplet.json").read_text(encoding="utf-8")
     assert json.loads(report)["fixed"] is True
     assert new_key not in report
 
@@ -97,7 +98,7 @@ def test_log_has_no_development_key_warning(host: Any) -> None:
 
 
 @pytest.mark.fix("workers")
-def test_two_workers_stay_alive_under_the_load_that_killed_some(host: Any, api: Api, new_key: str) -> None:
+def test_two_workers_stay_alive_under_the_load_that_killed_some(host: Any, api: Any, new_key: str) -> None:
     def workers() -> list[str]:
         rows = host.check_output("docker top %s -eo pid,args", BACKEND).splitlines()
         return [row.split()[0] for row in rows if "spawn_main" in row]
@@ -122,7 +123,7 @@ def test_kernel_killed_nothing(host: Any) -> None:
 
 
 @pytest.mark.fix("engine")
-def test_health_is_judged_by_its_body(api: Api) -> None:
+def test_health_is_judged_by_its_body(api: Any) -> None:
     status, body = api.get("/api/v1/health")
     assert (status, json.loads(body)) == (200, {"status": "healthy"})
 
@@ -162,8 +163,8 @@ def test_edits_of_the_server_are_not_lost(host: Any) -> None:
     assert host.check_output(f"git -C {PROJECT} stash list") == ""
 
 
-def test_second_run_left_the_container_alone(host: Any) -> None:
-    noted = (STATE / "containers").read_text(encoding="utf-8").split()
+def test_second_run_left_the_container_alone(host: Any, state: Path) -> None:
+    noted = (state / "containers").read_text(encoding="utf-8").split()
     assert len(noted) >= 2
     assert set(noted) == {inspect(host)["Id"]}
 
@@ -175,7 +176,7 @@ def test_backups_are_private(host: Any) -> None:
 
 
 @pytest.mark.fix("redis")
-def test_stop_closes_redis_and_says_so(host: Any, api: Api, new_key: str) -> None:
+def test_stop_closes_redis_and_says_so(host: Any, api: Any, new_key: str) -> None:
     network = next(iter(inspect(host)["NetworkSettings"]["Networks"].values()))
     address = network["IPAddress"]
     assert api.get(SEARCH, new_key)[0] == 200
@@ -196,7 +197,7 @@ def test_stop_closes_redis_and_says_so(host: Any, api: Api, new_key: str) -> Non
 @pytest.mark.fix("redis")
 def test_redis_is_closed_before_the_process_ends(host: Any) -> None:
     """A process that ends closes its sockets whatever the code does, so they are counted while it still runs."""
-    program = (STATE.parents[2] / "molecule" / "default" / "tests" / "lifespan.py").read_text(encoding="utf-8")
+    program = Path(__file__).with_name("lifespan.py").read_text(encoding="utf-8")
     command = f"cd {PROJECT} && docker compose run --rm --no-deps -T --entrypoint python3 backend -c %s"
     answer = json.loads(host.check_output(command, program).splitlines()[-1])
     assert answer["started"] > 0
@@ -204,7 +205,7 @@ def test_redis_is_closed_before_the_process_ends(host: Any) -> None:
 
 
 @pytest.mark.fix("restart_policy")
-def test_reboot_brings_the_application_back(host: Any, api: Api, droplet: dict[str, Any]) -> None:
+def test_reboot_brings_the_application_back(host: Any, api: Any, droplet: dict[str, Any]) -> None:
     policy = inspect(host)["HostConfig"]["RestartPolicy"]
     assert (policy["Name"], policy["MaximumRetryCount"]) == ("unless-stopped", 0)
     subprocess.run(["docker", "restart", droplet["droplet_container"]], check=True, capture_output=True)
