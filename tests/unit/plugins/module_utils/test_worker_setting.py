@@ -1,0 +1,507 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The number of workers, found and changed where it really comes from, in every place that it can be in."""
+
+from __future__ import annotations
+
+import difflib
+from typing import NamedTuple
+
+import pytest
+from ansible_collections.composeops.hotfix.plugins.module_utils import _worker_setting as ws
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import ComposeFile, Project
+from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._launch import Files, ImageConfig, Launch
+
+IMAGE = ImageConfig("web:1", [], ["uvicorn", "a:b", "--workers", "4"], {"PATH": "/bin"}, "/app")
+BUILD = "services:\n  backend:\n    build: .\n"
+UVICORN = 'FROM python:3.12\nWORKDIR /app\nCOPY . .\nCMD ["uvicorn", "a:b", "--workers", "4"]\n'
+PLAIN = 'FROM python:3.12\nWORKDIR /app\nCOPY . .\nCMD ["uvicorn", "a:b"]\n'
+GUNICORN = 'FROM python:3.12\nWORKDIR /app\nCOPY . .\nCMD ["gunicorn", "a:b"]\n'
+
+
+def compose(*lines):
+    return "services:\n  backend:\n    image: web\n" + "".join(f"    {line}\n" for line in lines)
+
+
+class Case(NamedTuple):
+    name: str
+    files: dict[str, str]
+    kind: str
+    where: str  # file:line
+    minus: list[str]
+    plus: list[str]
+    override: str  # what the override file holds below the service
+
+
+def case(name, *rest):
+    return pytest.param(Case(name, *rest), id=name)
+
+
+CASES = [
+    case(
+        "compose command as text",
+        {"compose.yml": compose("command: uvicorn a:b --workers 4 --port 80  # why")},
+        "compose_command",
+        "compose.yml:4",
+        ["    command: uvicorn a:b --workers 4 --port 80  # why"],
+        ["    command: uvicorn a:b --workers 2 --port 80  # why"],
+        "    command: uvicorn a:b --workers 2 --port 80\n",
+    ),
+    case(
+        "compose command in quotes with sh -c",
+        {"compose.yml": compose('command: "sh -c \'exec uvicorn a:b --workers=\\"4\\" --port 4\'"')},
+        "compose_command",
+        "compose.yml:4",
+        ['    command: "sh -c \'exec uvicorn a:b --workers=\\"4\\" --port 4\'"'],
+        ['    command: "sh -c \'exec uvicorn a:b --workers=\\"2\\" --port 4\'"'],
+        "    command: sh -c 'exec uvicorn a:b --workers=\"2\" --port 4'\n",
+    ),
+    case(
+        "compose command as folded block",
+        {
+            "compose.yml": compose(
+                "command: >-", "  gunicorn a:b", "  -k uvicorn.workers.UvicornWorker", "  -w4", "  --timeout 44"
+            )
+        },
+        "compose_command",
+        "compose.yml:7",
+        ["      -w4"],
+        ["      -w2"],
+        "    command: gunicorn a:b -k uvicorn.workers.UvicornWorker -w2 --timeout 44\n",
+    ),
+    case(
+        "compose command as literal block",
+        {"compose.yml": compose("command: |", "  sh -c 'cd /app", "  uvicorn a:b --workers 4'")},
+        "compose_command",
+        "compose.yml:6",
+        ["      uvicorn a:b --workers 4'"],
+        ["      uvicorn a:b --workers 2'"],
+        "    command: \"sh -c 'cd /app\\nuvicorn a:b --workers 2'\\n\"\n",
+    ),
+    case(
+        "compose command as block list",
+        {"compose.yml": compose("command:", "  - uvicorn", "  - a:b", "  - --workers", '  - "4"', "  - --port=4")},
+        "compose_command",
+        "compose.yml:8",
+        ['      - "4"'],
+        ['      - "2"'],
+        '    command: ["uvicorn", "a:b", "--workers", "2", "--port=4"]\n',
+    ),
+    case(
+        "compose command as flow list with a number",
+        {"compose.yml": compose("command: [uvicorn, 'a:b', --workers, 4]")},
+        "compose_command",
+        "compose.yml:4",
+        ["    command: [uvicorn, 'a:b', --workers, 4]"],
+        ["    command: [uvicorn, 'a:b', --workers, 2]"],
+        '    command: ["uvicorn", "a:b", "--workers", "2"]\n',
+    ),
+    case(
+        "entrypoint and command combined",
+        {"compose.yml": compose("entrypoint: [python, -m, uvicorn]", 'command: ["a:b", "--workers=4"]')},
+        "compose_command",
+        "compose.yml:5",
+        ['    command: ["a:b", "--workers=4"]'],
+        ['    command: ["a:b", "--workers=2"]'],
+        '    command: ["a:b", "--workers=2"]\n',
+    ),
+    case(
+        "default of a variable in the compose command",
+        {"compose.yml": compose("command: uvicorn a:b --workers ${WORKERS:-4}")},
+        "compose_command",
+        "compose.yml:4",
+        ["    command: uvicorn a:b --workers ${WORKERS:-4}"],
+        ["    command: uvicorn a:b --workers ${WORKERS:-2}"],
+        "    command: uvicorn a:b --workers 2\n",
+    ),
+    case(
+        "variable of the compose command in .env",
+        {"compose.yml": compose("command: uvicorn a:b --workers ${WORKERS:-9}"), ".env": "A=1\nWORKERS=4\nB='x'\n"},
+        "dotenv",
+        ".env:2",
+        ["WORKERS=4"],
+        ["WORKERS=2"],
+        "    command: uvicorn a:b --workers 2\n",
+    ),
+    case(
+        "shell variable in the compose command",
+        {"compose.yml": compose("command: sh -c 'uvicorn a:b --workers $$N'", "environment:", "  N: 4")},
+        "compose_environment",
+        "compose.yml:6",
+        ["      N: 4"],
+        ["      N: 2"],
+        '    environment:\n      N: "2"\n',
+    ),
+    case(
+        "WEB_CONCURRENCY in an environment list",
+        {"compose.yml": BUILD + "    environment:\n      - A=4\n      - WEB_CONCURRENCY=4\n", "Dockerfile": PLAIN},
+        "compose_environment",
+        "compose.yml:6",
+        ["      - WEB_CONCURRENCY=4"],
+        ["      - WEB_CONCURRENCY=2"],
+        '    environment:\n      WEB_CONCURRENCY: "2"\n',
+    ),
+    case(
+        "UVICORN_WORKERS beats WEB_CONCURRENCY",
+        {
+            "compose.yml": BUILD + "    environment: {WEB_CONCURRENCY: 3, UVICORN_WORKERS: '4'}\n",
+            "Dockerfile": PLAIN,
+        },
+        "compose_environment",
+        "compose.yml:4",
+        ["    environment: {WEB_CONCURRENCY: 3, UVICORN_WORKERS: '4'}"],
+        ["    environment: {WEB_CONCURRENCY: 3, UVICORN_WORKERS: '2'}"],
+        '    environment:\n      UVICORN_WORKERS: "2"\n',
+    ),
+    case(
+        "environment through .env",
+        {
+            "compose.yml": BUILD + "    environment:\n      WEB_CONCURRENCY: ${N:-3}\n",
+            "Dockerfile": PLAIN,
+            ".env": "N=4\n",
+        },
+        "dotenv",
+        ".env:1",
+        ["N=4"],
+        ["N=2"],
+        '    environment:\n      WEB_CONCURRENCY: "2"\n',
+    ),
+    case(
+        "environment passed through from .env",
+        {
+            "compose.yml": BUILD + "    environment:\n      - WEB_CONCURRENCY\n",
+            "Dockerfile": PLAIN,
+            ".env": "WEB_CONCURRENCY=4\n",
+        },
+        "dotenv",
+        ".env:1",
+        ["WEB_CONCURRENCY=4"],
+        ["WEB_CONCURRENCY=2"],
+        '    environment:\n      WEB_CONCURRENCY: "2"\n',
+    ),
+    case(
+        "env_file, the last one counts",
+        {
+            "compose.yml": BUILD
+            + "    env_file: [.env, {path: b.env, required: false}, {path: c.env, required: false}]\n",
+            "Dockerfile": PLAIN,
+            ".env": "WEB_CONCURRENCY=3\n",
+            "b.env": "# x\nWEB_CONCURRENCY='4'\n",
+        },
+        "dotenv",
+        "b.env:2",
+        ["WEB_CONCURRENCY='4'"],
+        ["WEB_CONCURRENCY='2'"],
+        '    environment:\n      WEB_CONCURRENCY: "2"\n',
+    ),
+    case(
+        "Dockerfile CMD in exec form",
+        {"compose.yml": BUILD, "Dockerfile": UVICORN},
+        "dockerfile_cmd",
+        "Dockerfile:4",
+        ['CMD ["uvicorn", "a:b", "--workers", "4"]'],
+        ['CMD ["uvicorn", "a:b", "--workers", "2"]'],
+        '    command: ["uvicorn", "a:b", "--workers", "2"]\n',
+    ),
+    case(
+        "Dockerfile CMD in shell form, continued, with a comment",
+        {
+            "compose.yml": BUILD,
+            "Dockerfile": "FROM x\nCMD exec uvicorn a:b \\\n# 4\n  --workers 4 \\\n  --port $PORT\n",
+        },
+        "dockerfile_cmd",
+        "Dockerfile:4",
+        ["  --workers 4 \\"],
+        ["  --workers 2 \\"],
+        '    command: ["/bin/sh", "-c", "exec uvicorn a:b   --workers 2   --port $$PORT"]\n',
+    ),
+    case(
+        "Dockerfile ENV used by CMD",
+        {"compose.yml": BUILD, "Dockerfile": "FROM x\nENV A=1 \\\n    N=4\nCMD uvicorn a:b --workers ${N:-1}\n"},
+        "dockerfile_env",
+        "Dockerfile:3",
+        ["    N=4"],
+        ["    N=2"],
+        '    environment:\n      N: "2"\n',
+    ),
+    case(
+        "Dockerfile ENTRYPOINT with CMD",
+        {"compose.yml": BUILD, "Dockerfile": 'FROM x\nENTRYPOINT ["uvicorn", "--workers=4"]\nCMD ["a:b"]\n'},
+        "dockerfile_cmd",
+        "Dockerfile:2",
+        ['ENTRYPOINT ["uvicorn", "--workers=4"]'],
+        ['ENTRYPOINT ["uvicorn", "--workers=2"]'],
+        '    entrypoint: ["uvicorn", "--workers=2"]\n    command: ["a:b"]\n',
+    ),
+    case(
+        "Dockerfile of the stage asked for, with another name",
+        {
+            "compose.yml": "services:\n  backend:\n    build: {context: src, dockerfile: D, target: prod}\n",
+            "src/D": "FROM x AS prod\nCMD uvicorn a:b --workers 4\nFROM x\nCMD uvicorn a:b --workers 9\n",
+        },
+        "dockerfile_cmd",
+        "src/D:2",
+        ["CMD uvicorn a:b --workers 4"],
+        ["CMD uvicorn a:b --workers 2"],
+        '    command: ["/bin/sh", "-c", "uvicorn a:b --workers 2"]\n',
+    ),
+    case(
+        "build argument",
+        {
+            "compose.yml": "services:\n  backend:\n    build:\n      context: .\n      args:\n        N: 4\n",
+            "Dockerfile": "FROM x\nARG N=1\nENV WEB_CONCURRENCY=$N\nCMD uvicorn a:b\n",
+        },
+        "compose_build_args",
+        "compose.yml:6",
+        ["        N: 4"],
+        ["        N: 2"],
+        '    environment:\n      WEB_CONCURRENCY: "2"\n',
+    ),
+    case(
+        "gunicorn configuration file copied into the image",
+        {"compose.yml": BUILD, "Dockerfile": GUNICORN, "gunicorn.conf.py": "bind = ':80'\nworkers = 4\n"},
+        "gunicorn_config",
+        "gunicorn.conf.py:2",
+        ["workers = 4"],
+        ["workers = 2"],
+        "    environment:\n      GUNICORN_CMD_ARGS: --workers=2\n",
+    ),
+    case(
+        "gunicorn configuration file mounted",
+        {
+            "compose.yml": BUILD + "    command: gunicorn -c /etc/g.py a:b\n    volumes: ['./conf:/etc:ro']\n",
+            "Dockerfile": GUNICORN,
+            "conf/g.py": "import os\nworkers = int(os.getenv('N', '4'))\n",
+        },
+        "gunicorn_config",
+        "conf/g.py:2",
+        ["workers = int(os.getenv('N', '4'))"],
+        ["workers = int(os.getenv('N', '2'))"],
+        "    environment:\n      GUNICORN_CMD_ARGS: --workers=2\n",
+    ),
+    case(
+        "GUNICORN_CMD_ARGS",
+        {
+            "compose.yml": BUILD + '    environment:\n      GUNICORN_CMD_ARGS: "--bind=:80 -w 4"\n',
+            "Dockerfile": GUNICORN,
+            "gunicorn.conf.py": "workers = 9\n",
+        },
+        "compose_environment",
+        "compose.yml:5",
+        ['      GUNICORN_CMD_ARGS: "--bind=:80 -w 4"'],
+        ['      GUNICORN_CMD_ARGS: "--bind=:80 -w 2"'],
+        "    environment:\n      GUNICORN_CMD_ARGS: --bind=:80 -w 2\n",
+    ),
+    case(
+        "variable set in the command itself",
+        {"compose.yml": compose("command: sh -c 'WEB_CONCURRENCY=4 exec uvicorn a:b'")},
+        "compose_command",
+        "compose.yml:4",
+        ["    command: sh -c 'WEB_CONCURRENCY=4 exec uvicorn a:b'"],
+        ["    command: sh -c 'WEB_CONCURRENCY=2 exec uvicorn a:b'"],
+        "    command: sh -c 'WEB_CONCURRENCY=2 exec uvicorn a:b'\n",
+    ),
+]
+
+
+def write(folder, files):
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def launch(folder, image=None):
+    return Launch(Project.load(str(folder)), "backend", image, Files())
+
+
+def apply(change):
+    with open(change.path, "wb") as stream:
+        stream.write(change.data)
+
+
+def lines(before, after):
+    diff = [line for line in difflib.ndiff(before.splitlines(), after.splitlines()) if line[0] in "+-"]
+    return [line[2:] for line in diff if line[0] == "-"], [line[2:] for line in diff if line[0] == "+"]
+
+
+@pytest.mark.parametrize("each", CASES)
+def test_in_the_source(tmp_path, each):
+    write(tmp_path, each.files)
+    before = launch(tmp_path)
+    setting = ws.find(before)
+    place = f"{setting.place.file[len(str(tmp_path)) + 1 :]}:{setting.place.line}"
+    assert (setting.number, setting.place.kind, place) == (4, each.kind, each.where)
+    change = ws.change(before, setting, 2, override=False)
+    name = change.path[len(str(tmp_path)) + 1 :]
+    assert name == each.where.rpartition(":")[0]
+    assert lines(each.files[name], change.data.decode()) == (each.minus, each.plus)
+    assert (change.setting.number, change.setting.place) == (2, setting.place)
+    assert ws.change(before, setting, 12, override=False).setting.number == 12
+    apply(change)
+    assert ws.find(launch(tmp_path)).number == 2
+
+
+@pytest.mark.parametrize("each", CASES)
+def test_in_the_override_file(tmp_path, each):
+    write(tmp_path, each.files)
+    before = launch(tmp_path)
+    change = ws.change(before, ws.find(before), 2, override=True)
+    assert change.path == str(tmp_path / "compose.override.yml")
+    assert change.data.decode() == f"services:\n  backend:\n{each.override}"
+    assert change.setting.number == 2
+    apply(change)
+    again = launch(tmp_path)
+    setting = ws.find(again)
+    assert (setting.number, setting.place.file) == (2, change.path)
+    assert ws.change(again, setting, 3, override=True).path == change.path
+    for name, text in each.files.items():
+        assert (tmp_path / name).read_text() == text
+
+
+UNSET = [
+    (PLAIN, BUILD, "Dockerfile", 'CMD ["uvicorn", "a:b", "--workers", "2"]'),
+    ("FROM x\nCMD uvicorn 'a:b' --port 1\n", BUILD, "Dockerfile", "CMD uvicorn 'a:b' --workers 2 --port 1"),
+    ('FROM x\nCMD ["sh", "-c", "uvicorn a:b"]\n', BUILD, "Dockerfile", 'CMD ["sh", "-c", "uvicorn a:b --workers 2"]'),
+    (
+        PLAIN,
+        BUILD + "    command: uvicorn a:b --port 1\n",
+        "compose.yml",
+        "    command: uvicorn a:b --workers 2 --port 1",
+    ),
+    (PLAIN, BUILD + "    command: [uvicorn, a:b]\n", "compose.yml", '    command: [uvicorn, a:b, --workers, "2"]'),
+    (
+        PLAIN,
+        BUILD + "    command: uvicorn ${APP:-a:b} --port 1\n",
+        "compose.yml",
+        "    command: uvicorn ${APP:-a:b} --workers 2 --port 1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("dockerfile", "text", "name", "line"), UNSET)
+def test_nothing_sets_it_yet(tmp_path, dockerfile, text, name, line):
+    write(tmp_path, {"compose.yml": text, "Dockerfile": dockerfile})
+    before = launch(tmp_path)
+    setting = ws.find(before)
+    assert (setting.number, setting.place) == (1, (None, None, "default"))
+    change = ws.change(before, setting, 2, override=False)
+    assert change.path.endswith(name)
+    assert line in change.data.decode().splitlines()
+    assert change.setting.number == 2
+    change = ws.change(before, setting, 2, override=True)
+    assert change.data.decode() == 'services:\n  backend:\n    environment:\n      WEB_CONCURRENCY: "2"\n'
+
+
+def test_a_block_list_grows_at_its_end(tmp_path):
+    write(tmp_path, {"compose.yml": compose("command:", "  - gunicorn", "  - a:b  # app", "restart: always")})
+    change = ws.change(launch(tmp_path), ws.find(launch(tmp_path)), 2, override=False)
+    assert lines((tmp_path / "compose.yml").read_text(), change.data.decode())[0] == []
+    assert ComposeFile.parse(change.data, "x").get(("services", "backend", "command")) == [
+        "gunicorn",
+        "a:b",
+        "--workers",
+        "2",
+    ]
+
+
+def test_an_image_built_elsewhere(tmp_path):
+    write(tmp_path, {"compose.yml": compose()})
+    before = launch(tmp_path, IMAGE)
+    setting = ws.find(before)
+    assert (setting.number, setting.place.kind) == (4, "image")
+    change = ws.change(before, setting, 2, override=False)
+    assert '    command: ["uvicorn", "a:b", "--workers", "2"]\n' in change.data.decode()
+    assert "the image web, which is not on this host" in ws.find(launch(tmp_path)).hidden
+    silent = launch(tmp_path, IMAGE._replace(command=["uvicorn", "a:b"]))
+    change = ws.change(silent, ws.find(silent), 2, override=False)
+    assert '      WEB_CONCURRENCY: "2"\n' in change.data.decode()
+
+
+def test_a_start_script(tmp_path):
+    write(tmp_path, {"compose.yml": BUILD, "Dockerfile": 'FROM x\nCMD ["./start.sh"]\n'})
+    before = launch(tmp_path)
+    setting = ws.find(before)
+    assert (setting.server, setting.number) == (None, None)
+    assert "start.sh" in setting.hidden
+    with pytest.raises(HotfixError, match=r"start\.sh.*target: override"):
+        ws.change(before, setting, 2, override=False)
+    change = ws.change(before, setting, 2, override=True)
+    assert change.setting.place == (str(tmp_path / "compose.override.yml"), 4, "compose_environment")
+    assert "not certain" in change.notes[0]
+    apply(change)
+    again = launch(tmp_path)
+    assert ws.change(again, ws.find(again), 2, override=True).data == change.data
+
+
+def test_variables_without_effect_are_named(tmp_path):
+    files = {"compose.yml": BUILD + "    env_file: .env\n", "Dockerfile": UVICORN}
+    write(tmp_path, {**files, ".env": "WORKERS=4\nWEB_CONCURRENCY=3\n"})
+    weaker = ws.find(launch(tmp_path)).weaker
+    assert weaker[0].startswith("WEB_CONCURRENCY in") and "is overruled by --workers" in weaker[0]
+    assert weaker[1].startswith("WORKERS in") and "has no effect" in weaker[1]
+    assert len(weaker) == 2
+
+
+def test_a_computed_number_is_replaced_as_a_whole(tmp_path):
+    text = "import multiprocessing\nworkers = multiprocessing.cpu_count() * 2 + 1\n"
+    write(tmp_path, {"compose.yml": BUILD, "Dockerfile": GUNICORN, "gunicorn.conf.py": text})
+    before = launch(tmp_path)
+    setting = ws.find(before)
+    assert (setting.number, setting.rebuild) == (None, True)
+    change = ws.change(before, setting, 2, override=False)
+    assert change.data.decode().endswith("\nworkers = 2\n")
+    assert "multiprocessing.cpu_count() * 2 + 1 is replaced as a whole" in change.notes[0]
+
+
+def test_what_needs_a_new_image(tmp_path):
+    write(tmp_path, {"compose.yml": BUILD, "Dockerfile": GUNICORN, "gunicorn.conf.py": "workers = 4\n"})
+    assert ws.find(launch(tmp_path)).rebuild
+    write(tmp_path, {"compose.yml": BUILD + "    volumes: [.:/app]\n"})
+    assert not ws.find(launch(tmp_path)).rebuild
+    write(tmp_path, {"compose.yml": BUILD, "Dockerfile": UVICORN})
+    assert ws.find(launch(tmp_path)).rebuild
+    write(tmp_path, {"compose.yml": BUILD + "    command: uvicorn a:b --workers 4\n"})
+    assert not ws.find(launch(tmp_path)).rebuild
+
+
+def test_an_anchored_command_is_refused_and_overridden(tmp_path):
+    text = (
+        "x-command: &command uvicorn a:b --workers 4\n"
+        "services:\n  backend:\n    image: x\n    command: *command\n  other:\n    image: x\n    command: *command\n"
+    )
+    write(tmp_path, {"compose.yml": text})
+    before = launch(tmp_path)
+    setting = ws.find(before)
+    assert setting.number == 4
+    with pytest.raises(HotfixError, match="alias"):
+        ws.change(before, setting, 2, override=False)
+    assert "command: uvicorn a:b --workers 2" in ws.change(before, setting, 2, override=True).data.decode()
+
+
+def test_a_variable_with_several_options(tmp_path):
+    files = {"compose.yml": compose("command: uvicorn a:b ${ARGS}"), ".env": "ARGS='--workers 4 --port 4'\n"}
+    write(tmp_path, files)
+    before = launch(tmp_path)
+    change = ws.change(before, ws.find(before), 2, override=False)
+    assert change.data.decode() == "ARGS='--workers 2 --port 4'\n"
+    with pytest.raises(HotfixError, match="several options"):
+        ws.change(before, ws.find(before), 2, override=True)
+
+
+def test_an_unset_variable_is_replaced_by_the_number(tmp_path):
+    write(tmp_path, {"compose.yml": compose("command: uvicorn a:b --workers ${WORKERS} --port 1")})
+    before = launch(tmp_path)
+    setting = ws.find(before)
+    assert setting.number is None
+    assert "--workers 2 --port 1" in ws.change(before, setting, 2, override=False).data.decode()
+
+
+def test_a_configuration_file_out_of_sight_is_overruled(tmp_path):
+    write(tmp_path, {"compose.yml": compose("command: gunicorn a:b -c missing.py")})
+    before = launch(tmp_path)
+    setting = ws.find(before)
+    assert setting.number is None
+    assert "missing.py is not among" in setting.weaker[0]
+    assert "gunicorn a:b --workers 2 -c missing.py" in ws.change(before, setting, 2, override=False).data.decode()
+    assert "GUNICORN_CMD_ARGS: --workers=2" in ws.change(before, setting, 2, override=True).data.decode()
