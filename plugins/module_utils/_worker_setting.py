@@ -80,6 +80,8 @@ def find(launch: Launch) -> Setting:
         for name, text, _ in found[1:]
         if text.places != found[0][1].places
     ]
+    if command.reload and command.server == "uvicorn":
+        weaker.append("uvicorn ignores the number of workers as long as --reload is given.")
     if not found:
         unseen = _config_name(launch) not in (None, DEFAULT_CONFIG) and _config_file(launch) is None
         number = None if unseen else 1

@@ -19,6 +19,9 @@ MEBIBYTE = 1024**2
 UNITS = {"": 1, "b": 1, "k": 1024, "m": MEBIBYTE, "g": 1024**3, "t": 1024**4}
 SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?\s*", re.IGNORECASE)
 
+# How far the headroom may be off before a number of workers that is there already is changed.
+TOLERANCE = 0.05
+
 
 class Memory(NamedTuple):
     """A process's memory in bytes: resident, proportional (shared pages divided among their users), private."""
@@ -51,7 +54,7 @@ def parse_size(text: object, name: str) -> int:
     """
     match = SIZE.fullmatch(str(text))
     size = int(float(match[1]) * UNITS[match[2].lower()]) if match else 0
-    if size <= 0:
+    if match is None or (size == 0 and name != "memory_shared"):
         raise HotfixError(f"{name} is '{text}', which is no size of memory", remedy="Write it like 512m or 1.5g")
     return size
 
@@ -120,6 +123,7 @@ def size(
     min_workers: int = 1,
     max_workers: int | None = None,
     cpus: float | None = None,
+    current: int | None = None,
 ) -> Sizing:
     """The largest number of workers that fits into the memory limit less the headroom.
 
@@ -131,6 +135,8 @@ def size(
     :param max_workers: more are not wanted.
     :param cpus: CPUs that the container may use; 2 * cpus + 1 is the most that gunicorn's documentation recommends
         (https://docs.gunicorn.org/en/latest/design.html#how-many-workers).
+    :param current: the present number, when the sizes were measured: they vary a little, so that it stays if it is
+        right for a headroom that differs by at most :data:`TOLERANCE`.
     :raises HotfixError: when ``min_workers`` do not fit, or the bounds contradict each other.
     """
     check_bounds(min_workers, max_workers)
@@ -150,6 +156,14 @@ def size(
         f"total({fit + 1}) = {human(total(fit + 1, memory_shared, memory_per_worker))} does not.",
     ]
     workers = fit
+    if current is not None and current != fit and current >= min_workers:
+        fewer, more = (
+            (memory_limit * (1 - headroom + step) - memory_shared) // memory_per_worker
+            for step in (-TOLERANCE, TOLERANCE)
+        )
+        if fewer <= current <= more:
+            workers = current
+            reasons.append(f"{current} workers stay: they are right for a headroom that differs by {TOLERANCE:.0%}.")
     most = None if cpus is None else max(int(2 * cpus) + 1, min_workers)
     if most is not None and workers > most:
         workers = most

@@ -50,6 +50,17 @@ def test_bounds():
     assert wk.size(1024 * MIB, 100 * MIB, 300 * MIB, cpus=8, max_workers=9).workers == 2
 
 
+def test_a_measured_number_does_not_flap():
+    """3 fit exactly; a few MiB more or less per worker in the next run change nothing."""
+    for per_worker in (265, 273, 281):
+        sizing = wk.size(1024 * MIB, 0, per_worker * MIB, current=3)
+        assert sizing.workers == 3
+    assert wk.size(1024 * MIB, 0, 281 * MIB).workers == 2
+    assert wk.size(1024 * MIB, 0, 281 * MIB, current=4).workers == 2
+    assert wk.size(1024 * MIB, 0, 281 * MIB, current=3, max_workers=1).workers == 1
+    assert wk.size(1024 * MIB, 0, 180 * MIB, current=3).workers == 4
+
+
 def test_what_does_not_fit_is_an_error_that_says_what_would():
     with pytest.raises(HotfixError, match=r"1 worker .* do not fit into 410 MiB.*at least 625 MiB"):
         wk.size(512 * MIB, 100 * MIB, 400 * MIB)
