@@ -65,7 +65,7 @@ def write_atomic(path: str, data: bytes, *, mode: int = 0o644) -> None:
             os.fsync(stream.fileno())
         os.replace(temporary, real)
         temporary = None
-        _fsync_folder(folder)
+        fsync_folder(folder)
     except OSError as error:
         raise problem(error, path, "write") from error
     finally:
@@ -128,7 +128,8 @@ def _extended_attributes(path: str) -> list[str]:
         return []
 
 
-def _fsync_folder(folder: str) -> None:
+def fsync_folder(folder: str) -> None:
+    """Make the names in a folder last: a rename is on the disk only after this."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -1,0 +1,261 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Keep a project's state, and return to it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: snapshot
+short_description: Keep the files, image and git revision of a project, and return to them
+version_added: 0.1.0
+description:
+  - The way back of the role P(composeops.hotfix.deploy#role). A snapshot holds the bytes, owner and permissions of
+    the files that are named, the image of the service and the git revision. Its ID is a hash of them, so that the
+    same state is never kept twice.
+  - Snapshots, journal and open transaction lie in a folder of the project below O(state_dir). It is named after the
+    base name of the project's real path, characters outside C(A-Za-z0-9_.-) made dashes. A second project of the same
+    name gets that name with a dash and the first 8 hexadecimal digits of the SHA-256 of its path.
+  - A transaction goes from O(state=present) to O(state=committed). While one is open, its snapshot stays the one to
+    return to, also for the next run when this one was killed.
+notes:
+  - Folders have mode V(0700) and files V(0600). Every action is added to C(journal.jsonl) there, by the names of
+    files, never by a value.
+  - A snapshot is there whole or not at all, whenever the module is killed, and a restore replaces each file
+    atomically; a restore that was killed is completed by running it again.
+  - Opening and closing a transaction and the journal are bookkeeping and do not count as a change.
+  - A restore does not move git's C(HEAD) and starts no container. The files of the snapshot are put back, over
+    whatever commit is checked out; RV(image) is what to recreate the service from.
+options:
+  state:
+    description:
+      - V(present) keeps the present state if it is not kept yet, and opens a transaction. If one is open nothing is
+        taken.
+      - V(restored) writes the files of the snapshot back. Files that did not exist then are removed. The transaction
+        stays open.
+      - V(committed) keeps the present state as the last good one, and closes the transaction.
+    type: str
+    choices: [present, restored, committed]
+    default: present
+  project_src:
+    description:
+      - Directory of the Compose project on the managed host.
+    type: path
+    required: true
+  files:
+    description:
+      - The files to keep, relative to O(project_src). Those that do not exist are recorded as absent.
+      - A symbolic link is kept together with the content of the file that it points to.
+      - Needed with O(state=present) and O(state=committed), ignored with O(state=restored).
+    type: list
+    elements: path
+    default: []
+  service:
+    description:
+      - Name of the service, for the record.
+    type: str
+  image:
+    description:
+      - Name or ID of the image that the running container uses. It gets a tag of its own so that it is not pruned
+        away.
+      - Without it no image is kept and Docker is not needed.
+    type: str
+  revision:
+    description:
+      - The git revision, for the record.
+      - By default git is asked; empty when the project is in no git work tree.
+    type: str
+  name:
+    description:
+      - ID of the snapshot to restore. By default that of the open transaction.
+    type: str
+  exclude:
+    description:
+      - Files, relative to O(project_src), that a restore leaves as they are.
+    type: list
+    elements: path
+    default: []
+  exclude_variables:
+    description:
+      - Variables of environment files (C(.env), C(.env.*), C(*.env)) that keep their present values in a restore,
+        such as V(VALID_API_KEYS). One that is not set now is not set afterwards.
+    type: list
+    elements: str
+    default: []
+  keep:
+    description:
+      - How many snapshots stay. The open transaction's and the last committed one always do.
+    type: int
+    default: 10
+  state_dir:
+    description:
+      - The folder below which the state of the projects lies on the managed host.
+    type: path
+    default: /var/lib/composeops
+extends_documentation_fragment:
+  - composeops.hotfix._attributes
+  - composeops.hotfix._attributes.FULL
+author:
+  - composeops.hotfix contributors (@composeops)
+"""
+
+EXAMPLES = r"""
+- name: Keep the state to return to
+  composeops.hotfix.snapshot:
+    state: present
+    project_src: /opt/wealth-coach-ai
+    files: [.env, docker-compose.yml, Dockerfile, backend/main.py]
+    service: backend
+    image: wealth-coach-ai-backend:latest
+
+- name: Return to everything but the API keys
+  composeops.hotfix.snapshot:
+    state: restored
+    project_src: /opt/wealth-coach-ai
+    exclude_variables: [VALID_API_KEYS]
+  register: restored
+
+- name: Keep the state that was proven good
+  composeops.hotfix.snapshot:
+    state: committed
+    project_src: /opt/wealth-coach-ai
+    files: [.env, docker-compose.yml, Dockerfile, backend/main.py]
+    service: backend
+    image: wealth-coach-ai-backend:latest
+"""
+
+RETURN = r"""
+id:
+  description: The ID of the snapshot.
+  type: str
+  returned: success
+  sample: 5f0c1d9a7b3e2846
+transaction:
+  description:
+    - V(opened) or V(continued) with O(state=present), V(committed) with O(state=committed), V(restored) with
+      O(state=restored); V(none) when a snapshot was restored by its name while no transaction is open.
+  type: str
+  returned: success
+  sample: opened
+path:
+  description: The folder of the snapshot.
+  type: str
+  returned: success
+  sample: /var/lib/composeops/wealth-coach-ai/snapshots/5f0c1d9a7b3e2846
+files:
+  description: The files of the snapshot.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    name:
+      description: The file, relative to the project.
+      type: str
+    state:
+      description: V(file), V(link) or V(absent).
+      type: str
+    sha256:
+      description: The hash of its content, empty if there is none.
+      type: str
+image:
+  description: The tag under which the snapshot's image is kept, to recreate the service from. Empty if there is none.
+  type: str
+  returned: success
+  sample: composeops-hotfix/wealth-coach-ai:5f0c1d9a7b3e2846
+image_id:
+  description: The ID of that image.
+  type: str
+  returned: success
+revision:
+  description: The git revision of the snapshot, empty if there is none.
+  type: str
+  returned: success
+changed_files:
+  description: The files that a restore wrote or removed, or in check mode would.
+  type: list
+  elements: str
+  returned: success
+  sample: [".env", "docker-compose.yml"]
+"""
+
+import tempfile
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.composeops.hotfix.plugins.module_utils import _journal
+from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
+from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._git import head_revision
+from ansible_collections.composeops.hotfix.plugins.module_utils._snapshots import (
+    Project,
+    Result,
+    Snapshot,
+    described,
+    image_id,
+    take,
+)
+
+SPEC = {
+    "state": {"type": "str", "choices": ["present", "restored", "committed"], "default": "present"},
+    "project_src": {"type": "path", "required": True},
+    "files": {"type": "list", "elements": "path", "default": []},
+    "service": {"type": "str"},
+    "image": {"type": "str"},
+    "revision": {"type": "str"},
+    "name": {"type": "str"},
+    "exclude": {"type": "list", "elements": "path", "default": []},
+    "exclude_variables": {"type": "list", "elements": "str", "default": []},
+    "keep": {"type": "int", "default": 10},
+    "state_dir": {"type": "path", "default": _journal.STATE_DIR},
+}
+
+
+def take_now(options: dict[str, Any], docker: Docker | None, scratch: str) -> Snapshot:
+    """The present state of the project, as the options name it."""
+    if not options["files"]:
+        raise HotfixError("there are no files to keep", remedy="Name them with files")
+    image = image_id(docker, options["image"]) if docker else ""
+    revision = options["revision"]
+    if revision is None:
+        revision = head_revision(options["project_src"], scratch)
+    return take(options["project_src"], options["files"], image, revision, options["service"] or "")
+
+
+def apply(project: Project, options: dict[str, Any], scratch: str) -> Result:
+    """Bring about the state that was asked for."""
+    if options["state"] == "restored":
+        return project.restored(options["name"] or "", options["exclude"], options["exclude_variables"])
+    verb = project.present if options["state"] == "present" else project.committed
+    return verb(lambda: take_now(options, project.docker, scratch))
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    options = module.params
+    try:
+        folder = _journal.project_folder(options["state_dir"], options["project_src"])
+        docker = Docker() if options["image"] else None
+        project = Project(options["project_src"], folder, docker, keep=options["keep"], check=module.check_mode)
+        lock = _journal.held(folder, options["project_src"], check=module.check_mode)
+        with lock, tempfile.TemporaryDirectory(prefix="snapshot-", dir=module.tmpdir) as scratch:
+            result = apply(project, options, scratch)
+    except HotfixError as error:
+        module.fail_json(msg=str(error))
+    snapshot = result.snapshot
+    module.exit_json(
+        changed=result.changed,
+        id=snapshot.id,
+        transaction=result.transaction,
+        path=project.store.path(snapshot.id),
+        files=described(snapshot),
+        image=project.tag(snapshot),
+        image_id=snapshot.image,
+        revision=snapshot.revision,
+        changed_files=result.changed_files,
+        diff=result.diff,
+    )
+
+
+if __name__ == "__main__":
+    main()
