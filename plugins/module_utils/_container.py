@@ -29,6 +29,9 @@ NEVER = "0001-01-01T00:00:00Z"
 # What the docker command prints (20.10 to 29; it is not translated) when it does not reach the engine.
 DENIED = re.compile(r"permission denied.*(connect|docker\.sock)", re.IGNORECASE)
 DOWN = re.compile(r"(cannot|failed to) connect to the docker|is the docker daemon running|error during connect", re.I)
+# Compose's complaints about the text of a file, and what they quote of it; a quoted bracket or comma is no secret.
+ABOUT_FILE = re.compile(r"\bline \d+: |invalid interpolation format")
+QUOTED = re.compile(r"([\"'`])(?P<short>.{1,3}?)\1|[\"'`].*")
 NO_SUCH = re.compile(r"no such (container|object)", re.IGNORECASE)
 
 
@@ -503,9 +506,9 @@ def _process(pid: int, ppid: int, args: str) -> Process:
 def _reason(text: str) -> str:
     """What a failed command says, without what it quotes: Compose shows the line of ``.env`` that it cannot read."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    about_file = [line for line in lines if re.search(r"\bline \d+: ", line)]
+    about_file = [line for line in lines if ABOUT_FILE.search(line)]
     if about_file:
-        return re.sub(r"(\bline \d+: [^\"']*?)\s*[\"'].*", r"\1 (the line is not shown here)", about_file[0])
+        return QUOTED.sub(lambda found: found.group() if found.group("short") else "(not shown here)", about_file[0])
     return re.sub(r"^(Error response from daemon|Error): ", "", mask(lines[-1] if lines else "it said nothing"))
 
 
