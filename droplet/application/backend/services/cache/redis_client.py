@@ -21,7 +21,7 @@ class RedisClient:
             decode_responses=True,
             socket_connect_timeout=5,
             client_name="wealth-coach",
-            retry=Retry(ExponentialBackoff(cap=2, base=0.1), retries=8),
+            retry=Retry(ExponentialBackoff(cap=1, base=0.1), retries=6),
             retry_on_error=[ConnectionError, TimeoutError],
         )
 
