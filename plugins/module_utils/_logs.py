@@ -258,34 +258,39 @@ def read(argv: Sequence[str], scan: Scan, *, env: Mapping[str, str], seconds: fl
 def _pump(process: subprocess.Popen[bytes], scan: Scan, seconds: float | None) -> str | None:
     """Read both pipes to their end and return docker's own complaint, if any; None when ``seconds`` were over first."""
     deadline = time.monotonic() + (seconds or 0)
-    # The engine stamps lines with the host's clock: one from after the deadline proves that all before it was read.
-    last_instant = _utc(datetime.fromtimestamp(time.time() + (seconds or 0), timezone.utc), "000000000")
+    until = datetime.fromtimestamp(time.time() + (seconds or 0), timezone.utc)
+    last_instant = _utc(until, f"{until.microsecond:06d}000")
     complaint = ""
     with selectors.DefaultSelector() as selector:
         for name, pipe in (("stdout", process.stdout), ("stderr", process.stderr)):
             selector.register(pipe, selectors.EVENT_READ, Splitter(name))  # type: ignore[arg-type]
         while selector.get_map():
-            limit = IDLE if seconds is None else max(deadline - time.monotonic(), SETTLED)
-            events = selector.select(limit)
+            # The engine stamps lines with this host's clock: after one from later on, all earlier ones are in the pipes.
+            late = seconds is not None and time.monotonic() >= deadline and (scan.last or "") > last_instant
+            wait = IDLE if seconds is None else max(deadline - time.monotonic(), SETTLED)
+            events = selector.select(0 if late else wait)
             if not events and seconds is None:
                 raise HotfixError(
                     f"docker logs printed nothing for {IDLE:g} seconds",
                     remedy="See what the engine does: systemctl status docker; journalctl -u docker",
                 )
-            if (
-                seconds is not None
-                and time.monotonic() >= deadline
-                and (not events or (scan.last or "") > last_instant)
-            ):
-                return None
             for key, _event in events:
-                data = os.read(key.fd, CHUNK)
-                if not data:
-                    selector.unregister(key.fileobj)
-                for line in key.data.feed(data) if data else key.data.end():
-                    # What docker itself says has no time stamp.
-                    complaint = line.text if line.time is None and line.stream == "stderr" else complaint
-                    scan.feed(line)
+                complaint = _take(selector, key, scan) or complaint
+            if late or not events:
+                return None
+    return complaint
+
+
+def _take(selector: selectors.BaseSelector, key: selectors.SelectorKey, scan: Scan) -> str:
+    """Feed what a pipe holds to ``scan``; return the last line that is docker's own: it has no time stamp."""
+    data = os.read(key.fd, CHUNK)
+    if not data:
+        selector.unregister(key.fileobj)
+    complaint = ""
+    for line in key.data.feed(data) if data else key.data.end():
+        if line.time is None and line.stream == "stderr":
+            complaint = line.text
+        scan.feed(line)
     return complaint
 
 

@@ -36,8 +36,8 @@ SHAPES = (
     (re.compile(r"\b(bearer|basic)\s{1,8}[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
     (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), HIDDEN),
     (re.compile(r"\b(?:sk|pk|rk)[-_][\w-]{16,}|\b(?:gh[a-z]|github_pat|xox[a-z]|dop_v1|AKIA)[-_]?[\w-]{16,}"), HIDDEN),
-    # As long as a token of 24 random bytes and mixed as only a random one is; or hexadecimal of 16 bytes and more.
-    (re.compile(r"(?<![\w-])(?=[\w-]*\d)(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[\w-]{32,}"), HIDDEN),
+    # As long as a token of 24 random bytes, with small and capital letters; or hexadecimal of 16 bytes and more.
+    (re.compile(r"(?<![\w-])(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[\w-]{32,}"), HIDDEN),
     (re.compile(r"(?<![\w-])[0-9a-fA-F]{32,}(?![\w-])"), HIDDEN),
 )
 

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What counts as a secret, and what is left of one in free text."""
+
+from __future__ import annotations
+
+import secrets
+
+import pytest
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import (
+    fingerprint,
+    list_elements,
+    mask,
+    redact,
+    secret_values,
+)
+
+CANARY = "canary7Kq2"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"VALID_API_KEYS='[\"{CANARY}\"]' loaded",
+        f'VALID_API_KEYS=["a", "{CANARY}"]',
+        f'{{"message": "x", "api_key": "{CANARY} and more"}}',
+        f"Authorization: Bearer {CANARY}",
+        f"authorization=Basic {CANARY}=",
+        f"bearer {CANARY}",
+        f"password: {CANARY}, user: x",
+        f"PGPASSWORD={CANARY}",
+        f"X-Api-Key: {CANARY}",
+        f"redis://:{CANARY}@redis:6379/0",
+        f"postgresql+asyncpg://app:{CANARY}@db/app",
+        f"OpenAI says sk-proj-{CANARY}{CANARY}",
+        f"eyJhbGciOiJIUzI1NiJ9.{CANARY}.{CANARY}",
+        f"ghp_{CANARY}{CANARY}",
+    ],
+)
+def test_what_looks_like_a_secret_is_masked(text: str) -> None:
+    assert CANARY not in mask(text)
+
+
+def test_random_tokens_are_masked_whatever_stands_around_them() -> None:
+    for _ in range(200):
+        for token in (secrets.token_urlsafe(32), secrets.token_hex(32)):
+            assert token not in mask(f"use {token}.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "⚠️  Development API keys detected - do not use in production!",
+        "INFO:     Child process [10] died",
+        "{\"message\": \"Shutdown error: 'RedisClient' object has no attribute 'close'\"}",
+        "✓ Redis connections closed",
+        "INFO:     Uvicorn running on http://0.0.0.0:8000 (Press CTRL+C to quit)",
+        '  File "/usr/local/lib/python3.11/site-packages/uvicorn/supervisors/multiprocess.py", line 148, in run',
+        'INFO:     172.18.0.1:41234 - "GET /api/v1/health HTTP/1.1" 200 OK',
+        "redis://redis:6379/0",
+    ],
+)
+def test_ordinary_lines_stay_as_they_are(text: str) -> None:
+    assert mask(text) == text
+
+
+def test_known_values_become_fingerprints() -> None:
+    assert mask(f"key {CANARY} used", [CANARY]) == f"key {fingerprint(CANARY)} used"
+    assert mask(f"api_key={CANARY}", [CANARY]) == f"api_key={fingerprint(CANARY)}"
+    assert redact("abcdefgh abcdef", ["abcdef", "abcdefgh"]) == f"{fingerprint('abcdefgh')} {fingerprint('abcdef')}"
+
+
+def test_masking_a_hostile_line_takes_no_quadratic_time() -> None:
+    """If it were quadratic this would take hours."""
+    for text in ("token" * 13000, "a." * 32000, " " * 65000 + "=", "eyJ-" * 16000, "=" * 65000, "secret" + " " * 65000):
+        assert mask(text)
+
+
+def test_secret_values() -> None:
+    found = secret_values(
+        {
+            "VALID_API_KEYS": '["first-key", "second-key"]',
+            "MOBILE_TOKENS": "one-token,two-token",
+            "JWT_SECRET_KEY": "jwt-value",
+            "SMTP_PASSWORD": "mail-value",
+            "REDIS_URL": "redis://:p%40ss@redis/0",
+            "ENVIRONMENT": "production",
+            "MONKEY": "banana",
+            "EMPTY_TOKEN": "",
+        }
+    )
+    assert {"first-key", "second-key", "one-token", "two-token", "jwt-value", "mail-value", "p%40ss", "p@ss"} <= found
+    assert not {"production", "banana", ""} & found
+
+
+@pytest.mark.parametrize(
+    ("value", "elements"),
+    [('["a", "b"]', ["a", "b"]), ("[]", []), ("[1]", None), ("a,b", None), ('{"a": 1}', None), ("", None)],
+)
+def test_list_elements(value: str, elements: list[str] | None) -> None:
+    assert list_elements(value) == elements
