@@ -193,7 +193,7 @@ class Store:
         _journal.make_folder(self.folder)
         snapshot.taken = _journal.now()
         manifest = {name: value for name, value in asdict(snapshot).items() if name != "contents"}
-        building = tempfile.mkdtemp(prefix=".new-", dir=self.folder)
+        building = tempfile.mkdtemp(prefix=f".new-{snapshot.id}-", dir=self.folder)
         try:
             for digest, data in snapshot.contents.items():
                 write_atomic(os.path.join(building, digest), data, mode=0o600)
@@ -206,19 +206,25 @@ class Store:
         finally:
             shutil.rmtree(building, ignore_errors=True)
 
-    def prune(self, keep: int, protected: Iterable[str]) -> list[str]:
-        """Remove all but the newest ``keep`` snapshots and the protected ones, and what killed runs left.
+    def set_aside(self, keep: int, protected: Iterable[str]) -> list[str]:
+        """Take all but the newest ``keep`` snapshots and the protected ones out of the store, each in one step.
 
         :returns: the IDs that went.
         """
         names = self.ids()
         doomed = [name for name in names[: max(len(names) - keep, 0)] if name not in set(protected)]
-        for name in doomed:  # whole or gone, here as well
+        for name in doomed:
             os.rename(self.path(name), os.path.join(self.folder, f".old-{name}"))
-        for name in os.listdir(self.folder) if self.exists() else []:
-            if name.startswith("."):
-                shutil.rmtree(os.path.join(self.folder, name), ignore_errors=True)
         return doomed
+
+    def leftovers(self) -> dict[str, str]:
+        """What was set aside, now or by a run that was killed, and what such a run had begun: folder name to ID."""
+        names = os.listdir(self.folder) if self.exists() else []
+        return {name: name.split("-")[1] for name in names if re.match(r"\.(old|new)-", name)}
+
+    def sweep(self, leftover: str) -> None:
+        """Remove a leftover from the disk."""
+        shutil.rmtree(os.path.join(self.folder, leftover), ignore_errors=True)
 
 
 # --- images ----------------------------------------------------------------------------------------------------------
@@ -246,11 +252,9 @@ def tag_image(docker: Docker, image: str, tag: str) -> None:
     docker.run("image", "tag", image, tag)
 
 
-def untag_others(docker: Docker, repository: str, kept: Iterable[str]) -> None:
-    """Remove the tags of snapshots that are gone. One that a container still uses stays until the next time."""
-    tags = docker.run("image", "ls", "--format", "{{.Tag}}", repository).stdout.split()
-    for tag in set(tags) - set(kept) - {"<none>"}:
-        docker.run("image", "rm", f"{repository}:{tag}", check=False)
+def untag_image(docker: Docker, tag: str) -> None:
+    """Let an image go. One that a container still uses, and that has no other name, stays."""
+    docker.run("image", "rm", tag, check=False)
 
 
 # --- restore ---------------------------------------------------------------------------------------------------------
@@ -442,10 +446,12 @@ class Project:
 
     def _prune(self) -> None:
         protected = [_journal.open_transaction(self.folder), _journal.last_committed(self.folder)]
-        for name in self.store.prune(self.keep, protected):
+        for name in self.store.set_aside(self.keep, protected):
             _journal.append(self.folder, "pruned", id=name, result="changed")
-        if self.docker is not None:
-            untag_others(self.docker, image_repository(self.folder), self.store.ids())
+        for leftover, name in self.store.leftovers().items():
+            if self.docker is not None and not self.store.has(name):
+                untag_image(self.docker, f"{image_repository(self.folder)}:{name}")
+            self.store.sweep(leftover)
 
     def _note(self, action: str, snapshot: Snapshot, result: str, files: Iterable[str] = ()) -> None:
         if not self.check:

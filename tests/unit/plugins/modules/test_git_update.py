@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -545,34 +546,31 @@ def run_until_step(project: Project, number: int, scratch: Path) -> bool:
     return status == signal.SIGKILL
 
 
-def test_killed_at_each_step_loses_nothing_and_is_finished(tmp_path: Path) -> None:
-    number, resumed = 0, 0
-    while True:
-        root = tmp_path / str(number)
-        root.mkdir()
-        project = Project(root)
-        dirty(project)
-        old = {name: (project.server / name).read_text() for name in ("docker-compose.yml", "backend/main.py")}
-        scratch = [root / "scratch", root / "again"]
+def test_killed_at_each_step_loses_nothing_and_is_finished(project: Project, tmp_path: Path) -> None:
+    dirty(project)
+    shutil.copytree(project.server, tmp_path / "template", symlinks=True)
+    merged = COMPOSE.replace("redis:7", "redis:7.2").replace("build: .", "build: ./backend")
+    edited = COMPOSE.replace("redis:7", "redis:7.2")
+    number, resumed, killed = 0, 0, True
+    while killed:
+        project.server = tmp_path / f"server{number}"
+        shutil.copytree(tmp_path / "template", project.server, symlinks=True)
+        scratch = [tmp_path / f"scratch{number}", tmp_path / f"again{number}"]
         for folder in scratch:
             folder.mkdir()
         killed = run_until_step(project, number, scratch[0])
-        now = {name: (project.server / name).read_text() for name in old}
-        merged = COMPOSE.replace("redis:7", "redis:7.2").replace("build: .", "build: ./backend")
-        assert now["docker-compose.yml"] in (old["docker-compose.yml"], merged)
-        assert now["backend/main.py"] in (MAIN, FIXED)
+        assert (project.server / "docker-compose.yml").read_text() in (edited, merged)
+        assert (project.server / "backend/main.py").read_text() in (MAIN, FIXED)
         assert (project.server / "added.txt").read_text() == "added\n"
         outcome = _git_update.update(str(project.server), _git.Request(), str(scratch[1]))
         resumed += outcome.resumed
         assert outcome.status in (("updated", "up_to_date") if killed else ("up_to_date",))
         assert (project.server / "docker-compose.yml").read_text() == merged
         assert project.status() == ["A  added.txt", " M docker-compose.yml"]
-        assert git(project.server, "rev-parse", "HEAD") == git(project.author, "rev-parse", "HEAD")
+        assert project.head() == git(project.author, "rev-parse", "HEAD")
         assert os.access(project.server / "run.sh", os.X_OK)
         assert os.readlink(project.server / "link") == "run.sh"
         assert not (project.server / ".git" / _git_update.PENDING).exists()
-        if not killed:
-            break
         number += 1
     assert number > 20
     assert resumed > 5

@@ -211,7 +211,7 @@ def test_pruned_but_never_the_open_nor_the_committed_one(run_module: Run, drople
     good = run_module("snapshot", droplet.args("committed", keep=2))["id"]
     (droplet.project / ".env").write_text("N=0\n")
     opened = run_module("snapshot", droplet.args("present", keep=2))["id"]
-    (droplet.folder / "snapshots" / ".new-left-by-a-kill").mkdir()
+    (droplet.folder / "snapshots" / ".new-0123456789abcdef-left").mkdir()
     store = _snapshots.Store(str(droplet.folder))
     project = _snapshots.Project(str(droplet.project), str(droplet.folder), None, keep=2, check=False)
     others = []
