@@ -67,14 +67,11 @@ options:
     default: auto
   refused:
     description:
-      - Keys that must be refused, even when O(path) still holds them. By default the development keys that the runbook
-        publishes.
+      - Keys that must be refused, even when O(path) still holds them.
+      - By default the keys that the runbook publishes, C(dev-key-12345), C(production-api-key-1) and
+        C(xK9mP2nQ8rL5vW3jH7fA1cB4dE6gT0yU2sR9pM5nL8v).
     type: list
     elements: str
-    default:
-      - dev-key-12345
-      - xK9mP2nQ8rL5vW3jH7fA1cB4dE6gT0yU2sR9pM5nL8v
-      - production-api-key-1
   old_files:
     description:
       - Earlier copies of O(path). Keys in them that O(path) does not hold any more must be refused.
@@ -210,7 +207,7 @@ ARGUMENTS: dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "name": {"type": "str", "default": "VALID_API_KEYS"},
     "format": {"type": "str", "choices": ["auto", *FORMATS], "default": "auto"},
-    "refused": {"type": "list", "elements": "str", "default": list(RUNBOOK_KEYS), "no_log": True},
+    "refused": {"type": "list", "elements": "str", "no_log": True},
     "old_files": {"type": "list", "elements": "path", "default": []},
     "accepted_status": {"type": "list", "elements": "int", "default": [200, 201, 202, 204]},
     "refused_status": {"type": "list", "elements": "int", "default": [401, 403]},
@@ -227,7 +224,8 @@ def probe(module: AnsibleModule) -> dict[str, Any]:
     former = [key for path in params["old_files"] for key in keys_in(path, params)]
     random_key = secrets.token_urlsafe(32)
     register(module, [*current, *former, random_key])
-    answers = [ask(question, params) for question in questions(current, params["refused"], former, random_key)]
+    refused = RUNBOOK_KEYS if params["refused"] is None else params["refused"]
+    answers = [ask(question, params) for question in questions(current, refused, former, random_key)]
     verdict = judge(answers, current)
     return {
         "changed": False,

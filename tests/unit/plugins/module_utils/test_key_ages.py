@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ages of keys are remembered by fingerprint, in a file that nobody else can read."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._key_ages import KeyAges, parse_max_age, updated
+from ansible_collections.composeops.hotfix.plugins.module_utils._rotation import Age
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
+
+
+def test_dates_of_coming_and_of_being_superseded() -> None:
+    first = updated({}, ["a"], 10.0)
+    assert first == {fingerprint("a"): Age(10.0)}
+    second = updated(first, ["b", "a"], 20.0)
+    assert second == {fingerprint("b"): Age(20.0), fingerprint("a"): Age(10.0, 20.0)}
+    third = updated(second, ["c", "b", "a"], 30.0)
+    assert third[fingerprint("a")] == Age(10.0, 20.0)
+    assert updated(third, ["a"], 40.0) == {fingerprint("a"): Age(10.0)}
+
+
+def test_file_is_private_and_holds_no_key(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "ages.json"
+    ages = KeyAges(str(path))
+    ages.record("/srv/.env", "KEYS", ["the-key"], 1760753700.4)
+    assert ages.changed
+    assert not path.exists()
+    ages.write()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert "the-key" not in path.read_text()
+    again = KeyAges(str(path))
+    assert again.of("/srv/.env", "KEYS") == {fingerprint("the-key"): Age(1760753700.0)}
+    assert again.of("/srv/.env", "OTHER") == {}
+    again.record("/srv/.env", "KEYS", ["the-key"], 1760760000.0)
+    assert not again.changed
+    again.record("/srv/other.env", "KEYS", ["other-key"], 1760760000.0)
+    assert again.changed
+    assert set(again.of("/srv/.env", "KEYS")) == {fingerprint("the-key")}
+
+
+@pytest.mark.parametrize("content", ["", "x", "[]", "{}", '{"version":2,"files":{}}', '{"version":1,"files":{"/":1}}'])
+def test_other_files_are_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "ages.json"
+    path.write_text(content)
+    with pytest.raises(HotfixError, match="this is not a file of key ages"):
+        KeyAges(str(path))
+
+
+@pytest.mark.parametrize(
+    "dates", ["1", "{}", '{"first_seen":"x","superseded":null}', '{"first_seen":1,"superseded":2}']
+)
+def test_damaged_dates_are_refused(tmp_path: Path, dates: str) -> None:
+    path = tmp_path / "ages.json"
+    path.write_text('{"version":1,"files":{"/.env":{"K":{"sha256:00000000 len=1":' + dates + "}}}}")
+    with pytest.raises(HotfixError, match="this is not a file of key ages"):
+        KeyAges(str(path)).of("/.env", "K")
+
+
+def test_durations() -> None:
+    assert parse_max_age("90d") == 90 * 86400
+    assert parse_max_age("12h") == 43200
+    assert parse_max_age(" 2w ") == 1209600
+    for text in ("", "90", "d", "-1d", "1.5d", "90 days"):
+        with pytest.raises(HotfixError, match="max_age is not a duration"):
+            parse_max_age(text)
