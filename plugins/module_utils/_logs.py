@@ -265,7 +265,7 @@ def _pump(process: subprocess.Popen[bytes], scan: Scan, seconds: float | None) -
         for name, pipe in (("stdout", process.stdout), ("stderr", process.stderr)):
             selector.register(pipe, selectors.EVENT_READ, Splitter(name))  # type: ignore[arg-type]
         while selector.get_map():
-            # The engine stamps lines with this host's clock: after one from later on, all earlier ones are in the pipes.
+            # The engine stamps lines with this host's clock: after a later one, all earlier ones are in the pipes.
             late = seconds is not None and time.monotonic() >= deadline and (scan.last or "") > last_instant
             wait = IDLE if seconds is None else max(deadline - time.monotonic(), SETTLED)
             events = selector.select(0 if late else wait)
