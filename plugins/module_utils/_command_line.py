@@ -233,6 +233,8 @@ class _Lexer:
 
     def __init__(self, text: Text, lookup: Lookup | None, operators: str = ";&|()\n") -> None:
         self.text, self.value, self.lookup, self.operators = text, text.value, lookup, operators
+        # In double quotes a shell takes a backslash for itself before most characters, compose-go never does.
+        self.escaped = None if operators == COMPOSE_OPERATORS else ('"', "\\", "$", "`")
         self.index = 0
         self.words: list[Text] = []
         self.word: Text | None = None
@@ -288,7 +290,7 @@ class _Lexer:
         elif character == '"':
             self._double_quoted()
         elif character == "\\":
-            if not self.value.startswith("\\\n", self.index):
+            if self.escaped is None or not self.value.startswith("\\\n", self.index):
                 self._append(self.text.cut(self.index + 1, self.index + 2))
             self.index += 2
         elif character in "$`":
@@ -301,7 +303,8 @@ class _Lexer:
         self._append(EMPTY)
         self.index += 1
         while self.index < len(self.value) and self.value[self.index] != '"':
-            if self.value[self.index] == "\\" and self.value[self.index + 1 : self.index + 2] in ('"', "\\", "$", "`"):
+            following = self.value[self.index + 1 : self.index + 2]
+            if self.value[self.index] == "\\" and (self.escaped is None or following in self.escaped):
                 self._append(self.text.cut(self.index + 1, self.index + 2))
                 self.index += 2
             elif self.value[self.index] in "$`":

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from ansible_collections.composeops.hotfix.plugins.module_utils import _cgroup, _container, _processes
+from ansible_collections.composeops.hotfix.plugins.module_utils._command_line import parse_argv
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._launch import ImageConfig
@@ -20,16 +23,40 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._workers import 
     smaps,
 )
 
+# Seconds. Workers that are younger may not have loaded what they load at the first request that needs it.
+YOUNG = 300
+
 
 class Figures(NamedTuple):
-    """Bytes and CPUs, and how they are known."""
+    """Bytes and CPUs, and how they are known.
+
+    :ivar measured: whether any of the sizes was measured, so that it varies from run to run.
+    :ivar most: the largest number of workers that experience allows; None when there is none to go by.
+    :ivar warnings: what may make the measured sizes wrong.
+    """
 
     limit: int
     shared: int
     per_worker: int
-    cpus: float | None
+    cpus: float
     measured: bool
+    most: int | None
     reasons: list[str]
+    warnings: list[str]
+
+
+class Live(NamedTuple):
+    """What was measured on a running container.
+
+    :ivar configured: the number of workers that it was started with.
+    :ivar age: seconds since the oldest worker was started.
+    :ivar oom_kills: processes of this container that the kernel killed for lack of memory.
+    """
+
+    memory: Measured
+    configured: int
+    age: float
+    oom_kills: int
 
 
 class Running:
@@ -62,11 +89,11 @@ class Running:
         return _cgroup.memory(self.pid, self.inspect["Id"]).limit if self.inspect and self.pid else None
 
     def cpus(self) -> float | None:
-        """The CPUs that the container may use, by its quota."""
+        """The CPUs that the container may use, by its quota; None when there is none."""
         return _cgroup.cpus(self.pid, self.inspect["Id"]) if self.inspect and self.pid else None
 
-    def measure(self) -> Measured:
-        """Shared memory and memory per worker, from the container's processes.
+    def measure(self) -> Live:
+        """What the container's processes use, and how they fared.
 
         :raises HotfixError: when it does not run, or may not be looked at.
         """
@@ -77,12 +104,15 @@ class Running:
                 remedy="Give memory_per_worker and memory_shared, or a number of workers",
             )
         processes = self.docker.processes(self.inspect["Id"])
-        serving = set(_processes.workers(processes).pids)
-        sizes = {process.pid: smaps(process.pid) for process in processes}
-        return measure(
-            [size for pid, size in sizes.items() if size and pid in serving],
-            [size for pid, size in sizes.items() if size and pid not in serving],
+        found = _processes.workers(processes)
+        sizes = {process.pid: size for process in processes for size in [smaps(process.pid)] if size}
+        memory = measure(
+            [size for pid, size in sizes.items() if pid in found.pids],
+            [size for pid, size in sizes.items() if pid not in found.pids],
         )
+        given = [parse_argv(process.argv).workers for process in processes if process.pid == found.supervisor_pid]
+        kills = _cgroup.memory(self.pid, self.inspect["Id"]).oom_kills
+        return Live(memory, max(memory.workers, *(number or 0 for number in given), 0), _age(found.pids), kills or 0)
 
     def image(self, name: str | None) -> ImageConfig | None:
         """What the image of the container, or else the image of that name, runs by itself."""
@@ -140,33 +170,65 @@ def figures(params: Mapping[str, Any], data: Mapping[str, Any], running: Running
     """
     names = ("memory_limit", "memory_shared", "memory_per_worker")
     given = {name: parse_size(params[name], name) for name in names if params[name] is not None}
-    reasons = []
-    limit = given.get("memory_limit")
+    limit, reasons = given.get("memory_limit"), []
     if limit is None:
         limit, where = _limit(data, running)
         reasons.append(f"The memory limit of {human(limit)} is that of {where}.")
-    per_worker, shared = given.get("memory_per_worker"), given.get("memory_shared")
-    if per_worker is None or shared is None:
-        try:
-            measured = running.measure()
-        except HotfixError:
-            if per_worker is None:
-                raise
-            measured = Measured(0, per_worker, 0)
-        reasons.append(_said(measured))
-        per_worker = measured.per_worker if per_worker is None else per_worker
-        shared = measured.shared if shared is None else shared
-    cpus = cpus_in_compose(data) or running.cpus()
-    return Figures(limit, shared, per_worker, cpus, len(given) < len(names), reasons)
-
-
-def _said(measured: Measured) -> str:
-    if not measured.workers:
-        return "memory_shared is not given and cannot be measured; it is taken as 0."
-    return (
-        f"Measured on {measured.workers} running worker{'s' * (measured.workers > 1)}: {human(measured.per_worker)} "
-        f"of private memory in the largest, {human(measured.shared)} shared and in other processes."
+    # Without a quota a container may use all CPUs of the host, on which this runs.
+    cpus = cpus_in_compose(data) or running.cpus() or len(os.sched_getaffinity(0))
+    shared, per_worker = given.get("memory_shared"), given.get("memory_per_worker")
+    if shared is not None and per_worker is not None:
+        return Figures(limit, shared, per_worker, cpus, False, None, reasons, [])
+    try:
+        live = running.measure()
+    except HotfixError:
+        if per_worker is None:
+            raise
+        reasons.append("memory_shared is not given and cannot be measured; it is taken as 0.")
+        return Figures(limit, 0, per_worker, cpus, True, None, reasons, [])
+    return Figures(
+        limit,
+        live.memory.shared if shared is None else shared,
+        live.memory.per_worker if per_worker is None else per_worker,
+        cpus,
+        True,
+        max(live.configured - 1, 1) if live.oom_kills and "memory_limit" not in given else None,
+        [*reasons, *_experience(live)],
+        _doubts(live),
     )
+
+
+def _experience(live: Live) -> Iterator[str]:
+    """What was measured and what happened, as sentences."""
+    count = live.memory.workers
+    yield (
+        f"Measured on {count} running worker{'s' * (count > 1)}: {human(live.memory.per_worker)} of private memory in "
+        f"the largest, {human(live.memory.shared)} shared and in other processes."
+    )
+    if live.oom_kills:
+        killed = f"{live.oom_kills} process{'es' * (live.oom_kills > 1)}"
+        was = f"{live.configured} worker{'s' * (live.configured > 1)}"
+        yield f"The kernel killed {killed} of the running container, set up for {was}, for lack of memory."
+
+
+def _doubts(live: Live) -> list[str]:
+    if live.age >= YOUNG:
+        return []
+    return [
+        f"The oldest worker was measured {live.age:.0f} seconds after its start; what it loads later, at the first "
+        "request that needs it, would not be in the figures."
+    ]
+
+
+def _age(pids: Iterable[int]) -> float:
+    """Seconds since the oldest of some processes was started: field 22 of ``/proc/<pid>/stat``, in clock ticks."""
+    started = []
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+            started.append(int(stream.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK"))
+    with open("/proc/uptime", encoding="ascii") as stream:
+        uptime = float(stream.read().split()[0])
+    return max((uptime - start for start in started), default=0.0)
 
 
 def _limit(data: Mapping[str, Any], running: Running) -> tuple[int, str]:

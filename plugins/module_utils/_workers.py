@@ -170,7 +170,7 @@ def size(
         reasons.append(f"{cpus:g} CPUs keep at most {most} workers busy (2 * CPUs + 1), so that {most} are enough.")
     if max_workers is not None and workers > max_workers:
         workers = max_workers
-        reasons.append(f"max_workers allows {max_workers}.")
+        reasons.append(f"At most {max_workers} are allowed.")
     return Sizing(workers, reasons)
 
 

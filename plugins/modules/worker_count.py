@@ -37,6 +37,8 @@ options:
         C(2 * CPUs + 1).
       - When O(min_workers) do not fit, the module fails and says which limit they would need. It never chooses a number
         that does not fit.
+      - When the kernel has killed processes of the running container for lack of memory, V(auto) is less than the
+        number of workers that it runs.
       - Measured figures vary a little from run to run. With V(auto) the present number therefore stays if it is right
         for a headroom that differs from O(headroom) by at most 0.05.
     type: str
@@ -187,7 +189,7 @@ sizing:
       type: int
       returned: success
     cpus:
-      description: The CPUs that the container may use; null without a quota.
+      description: The CPUs that the container may use; those of the host where it has no quota.
       type: float
       returned: success
 backup_file:
@@ -291,6 +293,10 @@ class WorkerCount:
             raise HotfixError(f"headroom is {headroom:g}", remedy="Give a part of the limit, such as 0.2")
         check_bounds(least, most)
         found = figures(self.params, self.project.resolved(self.service), self.running)
+        for warning in found.warnings:
+            self.module.warn(warning)
+        if found.most is not None:
+            most = max(min(found.most, most or found.most), least)
         chosen = size(
             found.limit,
             found.shared,

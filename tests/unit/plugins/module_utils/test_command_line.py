@@ -144,6 +144,31 @@ def test_compose_interpolation_and_splitting():
     assert words[1].end == (0, len("uvicorn 'a:b'"))
 
 
+# What `docker compose config --format json` of Compose 2.26.1 makes of a command.
+COMPOSE_SPLITS = [
+    ("cd /app && uvicorn a:b", ["cd", "/app"]),
+    ("uvicorn a:b ; echo x", ["uvicorn", "a:b"]),
+    ("uvicorn 'a b' --x=${X:-p q} $$HOME # c", ["uvicorn", "a b", "--x=p", "q", "$HOME", "#", "c"]),
+    ("uvicorn a>b", ["uvicorn", "a"]),
+    ('uvicorn "a\\n\'b" c\\ d', ["uvicorn", "an'b", "c d"]),
+    ("uvicorn `nproc` x", ["uvicorn", "`nproc`", "x"]),
+    ("uvicorn $$(nproc --all) y", ["uvicorn", "$(nproc --all)", "y"]),
+    ("uvicorn 'a;b' \"c&d\"", ["uvicorn", "a;b", "c&d"]),
+    ("uvicorn a\nb\tc", ["uvicorn", "a", "b", "c"]),
+    ("uvicorn a|b c", ["uvicorn", "a"]),
+    ('uvicorn "a\\$$b\\`"', ["uvicorn", "a$b`"]),
+    ("uvicorn 'it''s'", ["uvicorn", "its"]),
+    ("uvicorn a\\\nb", ["uvicorn", "a\nb"]),
+    ("uvicorn a:b --header x:'y z'", ["uvicorn", "a:b", "--header", "x:y z"]),
+    ('uvicorn "$${X}" $${Y}', ["uvicorn", "${X}", "${Y}"]),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), COMPOSE_SPLITS)
+def test_words_are_what_compose_makes_of_a_command(text, words):
+    assert [word.value for word in cl.split(cl.interpolate(cl.Text.of(text), cl.nothing))] == words
+
+
 def test_gunicorn_cmd_args():
     command = cl.cmd_args(cl.Text.of("--bind=0.0.0.0 -w 3 -c conf.py"))
     assert (command.workers, command.count.span(), command.config) == (3, (0, 18, 19), "conf.py")

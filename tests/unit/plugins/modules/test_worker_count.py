@@ -11,6 +11,7 @@ services:
     build: .
     env_file: .env
     mem_limit: ${LIMIT:-1g}
+    cpus: 4
     environment:
       JWT_SECRET_KEY: canary-in-compose-4711
   redis:
@@ -101,7 +102,7 @@ def test_auto_with_given_sizes(project, run_module):
         "memory_shared": 100 * 2**20,
         "memory_per_worker": 300 * 2**20,
         "memory_total": 700 * 2**20,
-        "cpus": None,
+        "cpus": 4.0,
     }
     assert "The memory limit of 1.00 GiB is that of mem_limit in the Compose file." in done["reasons"]
     assert any("total(3) = 1000 MiB does not" in reason for reason in done["reasons"])
