@@ -66,6 +66,11 @@ def test_gunicorn() -> None:
     assert workers(listed((1, 0, GUNICORN), (9, 1, "[gunicorn] <defunct>"))) == ("gunicorn", 1, [])
 
 
+def test_the_order_of_the_list_does_not_matter() -> None:
+    """Process IDs start again from low numbers."""
+    assert workers(listed((8, 900, GUNICORN), (9, 900, GUNICORN), (900, 0, GUNICORN))) == ("gunicorn", 900, [8, 9])
+
+
 def test_gunicorn_with_process_titles() -> None:
     rows = listed(
         (1, 0, "gunicorn: master [app:app]"),
