@@ -50,6 +50,7 @@ def rules(key: str, *args: object) -> list[str]:
         ("Jq3v7Yb0tN5xR8wK2mZcD", "low_entropy"),
         ("a" * 64, "low_entropy"),
         ("abc" * 20, "low_entropy"),
+        ("k9Zt" * 12, "low_entropy"),
         ("0123456789abcdefghijklmnopqrstuvwxyz", "low_entropy"),
         ("MySuperSecretProductionKey2025", "low_entropy"),
         ("my-secret-jwt-key-for-wealth-coach-production", "low_entropy"),
@@ -81,6 +82,13 @@ def test_random_keys_in_other_alphabets_pass(alphabet: str, length: int) -> None
     for _number in range(2_000):
         key = "".join(source.choices(alphabet, k=length))
         assert rules(key) == [], key
+
+
+def test_128_random_bits_are_enough() -> None:
+    source = random.Random(16)
+    for _number in range(2_000):
+        token = base64.urlsafe_b64encode(source.randbytes(16)).rstrip(b"=").decode()
+        assert rules(token) == [], token
 
 
 def test_a_word_inside_a_random_key_means_nothing() -> None:

@@ -123,6 +123,11 @@ def test_superseded_keys_go_after_their_time() -> None:
     assert decided.reasons[-1] == f"The key {fingerprint(C)} is dropped: it was superseded more than 15 days ago."
 
 
+def test_key_that_became_the_newest_again_stays() -> None:
+    decided = plan([B, C], ages={fingerprint(B): Age(0.0, 1.0)}, max_age=DAY, regenerate="never")
+    assert decided.keys_after(NEW) == [B, C]
+
+
 @given(
     st.lists(st.sampled_from([A, B, C, DEV, "changeme"]), unique=True),
     st.sampled_from(["never", "insecure", "always"]),
