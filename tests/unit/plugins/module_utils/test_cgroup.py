@@ -152,6 +152,7 @@ def test_a_mount_that_we_cannot_place_gives_way_to_the_containers_own(host: Host
 
 def test_a_group_outside_our_namespace_is_not_looked_for_outside_the_mount(host: Host) -> None:
     v2_host(host, "/../elsewhere")
+    host.group("sys/fs/cgroup", **V2)
     host.group("sys/fs/elsewhere", **V2)
     assert host.memory("") == Memory(None, None, None, None)
 
