@@ -188,7 +188,7 @@ def _probed_keys(observed: Observed) -> list[Check]:
     if probe.get("skipped"):
         evidence = "set application_keys_path to a route that needs a key, to have the keys tried"
         return [_check(issue, "keys_tried", "not observable", evidence)]
-    if probe.get("failed"):
+    if "enforced" not in probe:
         return [_check(issue, "keys_tried", "fail", str(probe.get("msg", "the keys could not be tried")))]
     if not probe["enforced"]:
         evidence = "the API serves requests without a valid key: it enforces no key on this route"
@@ -218,7 +218,7 @@ def _answers(requests: Iterable[Mapping[str, Any]]) -> str:
 def _source(observed: Observed) -> Check:
     source = observed["source"]
     issue, check = "Redis shutdown error", "redis_source"
-    if source.get("failed"):
+    if "status" not in source:
         return _check(issue, check, "not observable", str(source.get("msg")))
     if source["status"] == "not_found":
         return _check(issue, check, "not observable", "no Redis shutdown was found in the source")
@@ -236,7 +236,7 @@ def _shutdown(observed: Observed) -> Check:
     issue, check = "Redis shutdown error", "redis_closed"
     if probe.get("skipped"):
         return _check(issue, check, "not observable", "verify_shutdown is false, so the shutdown was not tried")
-    if probe.get("failed"):
+    if "observable" not in probe:
         return _check(issue, check, "not observable", str(probe.get("msg")))
     if not probe["observable"]:
         return _check(issue, check, "not observable", probe["reason"])

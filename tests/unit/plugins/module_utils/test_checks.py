@@ -102,11 +102,11 @@ BREAKS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     "the new key is refused": (lambda o: o["keys"].update(current_accepted=False), "new_key_served", "fail"),
     "any key is served": (lambda o: o["keys"].update(enforced=False), "keys_tried", "not enforced"),
     "no route is known": (lambda o: o.update(keys={"skipped": True}), "keys_tried", "not observable"),
-    "the probe fails": (lambda o: o.update(keys={"failed": True, "msg": "refused"}), "keys_tried", "fail"),
+    "the probe fails": (lambda o: o.update(keys={"failed": False, "msg": "refused"}), "keys_tried", "fail"),
     "the source is wrong": (lambda o: o["source"].update(status="patched", seen="x"), "redis_source", "fail"),
     "there is no shutdown code": (lambda o: o["source"].update(status="not_found"), "redis_source", "not observable"),
     "the source is ambiguous": (
-        lambda o: o.update(source={"failed": True, "msg": "x"}),
+        lambda o: o.update(source={"failed": False, "msg": "x"}),
         "redis_source",
         "not observable",
     ),
@@ -117,6 +117,11 @@ BREAKS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     ),
     "Redis was never connected": (
         lambda o: o["probe"].update(ok=False, observable=False, reason="no connection"),
+        "redis_closed",
+        "not observable",
+    ),
+    "the shutdown cannot be tried": (
+        lambda o: o.update(probe={"failed": False, "msg": "no image"}),
         "redis_closed",
         "not observable",
     ),
