@@ -247,12 +247,18 @@ class Project:
     :ivar included: files that those ``include``, which come before them.
     """
 
-    def __init__(self, project_src: str, files: Sequence[ComposeFile], named_by: str = "") -> None:
+    def __init__(
+        self,
+        project_src: str,
+        files: Sequence[ComposeFile],
+        named_by: str = "",
+        others: Mapping[str, ComposeFile] | None = None,
+    ) -> None:
         self.project_src = project_src
         self.files = list(files)
         self.included: list[ComposeFile] = []
         self._named_by = named_by
-        self._others: dict[str, ComposeFile] = {}
+        self._others = dict(others or {})
         for file in self.files:
             self._include(file)
 
@@ -270,7 +276,8 @@ class Project:
         """The project with changed files in the place of those with the same path; a new one comes last."""
         new = {file.path: file for file in files}
         kept = [new.pop(file.path, file) for file in self.files]
-        return Project(self.project_src, kept + list(new.values()), self._named_by)
+        others = {path: new.pop(path, file) for path, file in self._others.items()}
+        return Project(self.project_src, kept + list(new.values()), self._named_by, others)
 
     def names(self) -> list[str]:
         """The names of the services."""

@@ -76,6 +76,14 @@ def loader_class() -> Any:
             self.aliases: dict[tuple[int, int], Span] = {}
             self.uses: Counter[int] = Counter()
 
+        def scan_to_next_token(self) -> None:
+            # PyYAML takes no tab between tokens; YAML and Compose do, except in indentation.
+            super().scan_to_next_token()
+            while self.peek() == "\t" and (self.flow_level or not self.allow_simple_key):
+                while self.peek() in (" ", "\t"):
+                    self.forward()
+                super().scan_to_next_token()
+
         def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
             event = self.peek_event()
             node = super().compose_node(parent, index)

@@ -68,7 +68,11 @@ def set_value(tree: Tree, keys: Keys, value: Any) -> Tree:
     _check_path(tree, keys)
     missing = object()
     current = get(tree.document, keys, missing)
-    if current is not missing and same(current, _plain(value)) and tree.tags.get(keys) == _tag(value):
+    if (
+        current is not missing
+        and same(current, _plain(value))
+        and _tags_inside(tree, keys) == _wanted_tags(keys, value)
+    ):
         return tree
     place = tree.find(keys)
     if place is not None and place.alias is None and not place.inherited and current and value:
@@ -170,14 +174,13 @@ def _verified(tree: Tree, keys: tuple[Key, ...], candidates: Iterable[str], valu
     wanted = _changed(tree.document, keys, value)
     # Indices move when an item of a list goes, so the tags of the whole list are left out of the comparison.
     scope = keys[:-1] if isinstance(keys[-1], int) and value is _REMOVED else keys
-    tags = _tags_outside(tree, scope)
-    tags.update({} if value is _REMOVED or _tag(value) is None else {keys: str(_tag(value))})
+    tags = {**_tags_outside(tree, scope), **_wanted_tags(keys, value)}
     for text in candidates:
         try:
             result = Tree(text, tree.path)
         except HotfixError:
             continue
-        kept = _tags_outside(result, scope) | {key: tag for key, tag in result.tags.items() if key == keys}
+        kept = _tags_outside(result, scope) if value is _REMOVED else result.tags
         if same(result.document if result.document is not None else {}, wanted) and kept == tags:
             return result
     place = tree.find(keys)
@@ -189,8 +192,15 @@ def _tags_outside(tree: Tree, scope: tuple[Key, ...]) -> dict[tuple[Key, ...], s
     return {path: tag for path, tag in tree.tags.items() if path[: len(scope)] != scope}
 
 
-def _tag(value: Any) -> str | None:
-    return "!reset" if value is RESET else None
+def _tags_inside(tree: Tree, scope: tuple[Key, ...]) -> dict[tuple[Key, ...], str]:
+    return {path: tag for path, tag in tree.tags.items() if path[: len(scope)] == scope}
+
+
+def _wanted_tags(keys: tuple[Key, ...], value: Any) -> dict[tuple[Key, ...], str]:
+    """The tags that a value brings along."""
+    if isinstance(value, dict):
+        return {path: tag for key, item in value.items() for path, tag in _wanted_tags((*keys, key), item).items()}
+    return {keys: "!reset"} if value is RESET else {}
 
 
 def _plain(value: Any) -> Any:
@@ -444,6 +454,9 @@ def _replace(tree: Tree, keys: tuple[Key, ...], place: Place, value: Any) -> Ite
         yield _splice(text, edits)
     else:
         yield _splice(text, [Edit(start, end, _glue(tree, place, start, end) + new)])
+        if place.alias is None and start > node.start_mark.index:
+            # The tag before the value does not fit the new one.
+            yield _splice(text, [Edit(node.start_mark.index, end, new)])
 
 
 def _glue(tree: Tree, place: Place, start: int, end: int) -> str:
