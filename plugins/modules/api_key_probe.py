@@ -277,7 +277,7 @@ def ask(question: Question, params: dict[str, Any]) -> Answer:
 def send(params: dict[str, Any], headers: dict[str, str]) -> int:
     """The status of the answer.
 
-    :raises HotfixError: when there is none. Its text never quotes the library's where that could quote a header.
+    :raises HotfixError: when there is none.
     """
     try:
         with open_url(
@@ -295,19 +295,24 @@ def send(params: dict[str, Any], headers: dict[str, str]) -> int:
     except HTTPError as error:
         error.close()
         return int(error.code)
-    except (URLError, TlsError) as error:
-        reason = f"no answer: {getattr(error, 'reason', error)}"
-    except TimeoutError:
-        reason = f"no answer within {params['timeout']} seconds"
-    except OSError as error:
-        reason = f"the connection broke: {error.strerror or type(error).__name__}"
-    except HTTPException:
-        reason = "the answer is not HTTP"
-    except ValueError:
-        reason = "the address or the header's name cannot be used in a request"
-    raise HotfixError(
-        f"cannot probe {params['url']}: {reason}", remedy="Check that the service is up and that url is its address"
-    )
+    except (OSError, TlsError, HTTPException, ValueError) as error:
+        raise HotfixError(
+            f"cannot probe {params['url']}: {no_answer(error, params['timeout'])}",
+            remedy="Check that the service is up and that url is its address",
+        ) from None
+
+
+def no_answer(error: Exception, timeout: int) -> str:
+    """Why there is no answer. Errors that could quote a header, hence a key, are not quoted."""
+    if isinstance(error, (URLError, TlsError)):
+        return f"no answer: {getattr(error, 'reason', error)}"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {timeout} seconds"
+    if isinstance(error, OSError):
+        return f"the connection broke: {error.strerror or type(error).__name__}"
+    if isinstance(error, HTTPException):
+        return "the answer is not HTTP"
+    return "the address or the header's name cannot be used in a request"
 
 
 def main() -> None:
