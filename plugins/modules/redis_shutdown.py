@@ -9,20 +9,21 @@ module: redis_shutdown
 version_added: 0.1.0
 short_description: Make a program close its Redis connections when it stops, the way that program needs
 description:
-  - Reads a Python program, without running it, and answers three questions. Is the function that gives the Redis client
-    a coroutine function? Which methods of the client close it? Do they have to be awaited?
+  - Reads a Python program, without running it, and answers three questions. Is the function that gives the Redis
+    client a coroutine function? Which methods of the client close it? Do they have to be awaited?
   - Follows imports, re-exports, globals, attributes, C(lru_cache), annotations and base classes through the files of the
     project, and knows the clients of redis-py.
-  - "Looks at the code that runs at shutdown: after the C(yield) of a lifespan, in C(@app.on_event(\"shutdown\")) and other
-    registered handlers, in functions named after shutdown, in the C(finally) of C(main), and in functions called there."
+  - "Looks at the code that runs at shutdown: after the C(yield) of a lifespan, in C(@app.on_event(\"shutdown\")) and
+    other registered handlers, in functions named after shutdown, in the C(finally) of C(main), and in functions called
+    there."
   - If that code does not really close the client, replaces the statements concerned, and nothing else, by the smallest
     block that does. It is written in the file's own indentation, quotes, line endings and encoding, with the file's own
     logger; comments stay.
   - The new block logs C(✓ Redis connections closed) only after success. When closing fails it logs
     C(Redis cleanup skipped) with the reason, and the other steps of the shutdown still run.
   - "Taken for not closed: a method that the client does not have, a coroutine that is not awaited, a plain method that
-    is awaited, a method that leaves the connection open, and an C(async) getter that is not awaited: the coroutine has a
-    C(close) of its own, so that C(hasattr) finds one and success is logged."
+    is awaited, a method that leaves the connection open, and an C(async) getter that is not awaited: the coroutine has
+    a C(close) of its own, so that C(hasattr) finds one and success is logged."
   - Whatever really closes the client is left alone, however it is written.
   - The result is compiled and read again before it is written.
 extends_documentation_fragment:
@@ -44,7 +45,7 @@ options:
     type: str
     default: get_redis_client
 notes:
-  - A program that leaves open what would be right is refused, naming the line and what was seen. Nothing is changed then.
+  - A program that leaves open what would be right is refused, naming the line and what was seen; nothing is changed.
   - The code takes effect once it runs. Where the source is copied into an image, that image has to be built again.
 seealso:
   - module: composeops.hotfix.shutdown_probe

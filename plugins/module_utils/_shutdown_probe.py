@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Proves whether an application closes Redis when it stops: its own image, started and stopped once, in a container.
+
+The running service is not touched. What stays is what any worker of the application leaves when it starts and stops.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import os
+import posixpath
+import re
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ansible_collections.composeops.hotfix.plugins.module_utils import _lifespan_script
+from ansible_collections.composeops.hotfix.plugins.module_utils._command_line import parse_argv
+from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
+from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+
+LABEL = "composeops.hotfix.shutdown-probe"
+# Seconds that starting and removing a container may take beyond what happens in it.
+OVERHEAD = 60
+PATTERNS = {
+    "closed_line": re.compile("✓ Redis connections closed"),
+    "cleanup_skipped": re.compile("Redis cleanup skipped"),
+    "shutdown_error": re.compile("Shutdown error"),
+    "never_awaited": re.compile("was never awaited"),
+}
+
+
+class Application(NamedTuple):
+    """How the application is loaded, and the Python that it runs with."""
+
+    name: str
+    factory: bool
+    folders: list[str]
+    python: str
+
+
+def exit_on_sigterm() -> None:
+    """End on SIGTERM as on an error, so that the container is removed."""
+    signal.signal(signal.SIGTERM, lambda *_arguments: sys.exit(143))
+
+
+def application(argv: Sequence[str], override: str | None = None) -> Application:
+    """The application in the command line of its server.
+
+    :param override: an import string to use instead.
+    :raises HotfixError: when the command line names none.
+    """
+    command = parse_argv(argv)
+    name = override or command.application
+    if not name or "$" in name:
+        raise HotfixError(
+            "the service's command does not name the application to start",
+            remedy="Give its import string with the option application, such as backend.main:app",
+        )
+    return Application(name, command.factory and not override, [command.app_dir or "."], _interpreter(argv))
+
+
+def _interpreter(argv: Sequence[str]) -> str:
+    """A server that is started by its full path may be in a virtual environment: take the Python beside it."""
+    for word in argv:
+        if re.fullmatch(r"/\S+/python[\d.]*", word):
+            return word
+        if re.fullmatch(r"/\S+/(uvicorn|gunicorn|fastapi|hypercorn)", word):
+            return posixpath.join(posixpath.dirname(word), "python3")
+    return "python3"
+
+
+def read_result(output: str, mark: str) -> dict[str, Any] | None:
+    """The script's own line among all that the application printed."""
+    for line in reversed(output.splitlines()):
+        if line.startswith(f"{mark} "):
+            with contextlib.suppress(ValueError):
+                found: dict[str, Any] = json.loads(line[len(mark) + 1 :])
+                return found
+    return None
+
+
+def verdict(found: Mapping[str, Any] | None, output: str, redis_port: int) -> dict[str, Any]:
+    """The result in the module's terms. Nothing of the application's output is in it: that may hold secrets.
+
+    :param found: what the script reported, or ``None`` when it was ended before.
+    """
+    data = found or {}
+    before, after = int(data.get("connections_before") or 0), data.get("connections_after")
+    startup, shutdown = data.get("startup") or "failed", data.get("shutdown") or "failed"
+    is_observable = before > 0
+    reason = _reason(data, startup, shutdown, redis_port)
+    return {
+        "ok": is_observable and shutdown == "complete" and after == 0,
+        "observable": is_observable,
+        "connections_before": before,
+        "connections_after": before if after is None else after,
+        "startup": startup,
+        "shutdown": shutdown,
+        "log": {name: bool(pattern.search(output)) for name, pattern in PATTERNS.items()},
+        "reason": reason,
+    }
+
+
+def _reason(data: Mapping[str, Any], startup: str, shutdown: str, redis_port: int) -> str:
+    because = f" ({data['error']})" if data.get("error") else ""
+    before, after = data.get("connections_before") or 0, data.get("connections_after")
+    unseen = [
+        (not data, "the probe was ended before it could report, perhaps for lack of memory"),
+        (startup == "unsupported", f"the application does not take part in the lifespan protocol{because}"),
+        (startup != "complete", f"the application did not start{because}"),
+        (not before, f"no connection to port {redis_port} was open after the start"),
+    ]
+    for is_so, text in unseen:
+        if is_so:
+            return f"not observable: {text}"
+    if shutdown != "complete":
+        return f"the shutdown did not complete{because}"
+    if after:
+        return f"{after} of {before} connections to Redis were still open after the shutdown"
+    return f"all connections to Redis ({before}) were closed by the shutdown"
+
+
+class Probe:
+    """One container that starts and stops the application.
+
+    :param timeout: seconds that start and stop may take together.
+    """
+
+    def __init__(self, docker: Docker, project_src: str, files: Sequence[str], service: str, timeout: int) -> None:
+        self.docker = docker
+        self.project_src = project_src
+        self.files = list(files)
+        self.service = service
+        self.timeout = timeout
+        self.name = f"composeops-shutdown-probe-{secrets.token_hex(6)}"
+
+    def run(self, override: str | None, redis_port: int, request_path: str | None) -> dict[str, Any]:
+        """Start, stop, count, and remove the container again whatever happens.
+
+        :raises HotfixError: when the project, the service, its image or the application's name can't be found.
+        """
+        if not self.docker.find(self.project_src, files=self.files, all=False):
+            # Without its network and its Redis, Compose would create what nobody removes.
+            self.docker.container(None, self.project_src, self.service, files=self.files)
+            raise HotfixError(
+                "no container of the project is running", path=self.project_src, remedy="Start it: docker compose up -d"
+            )
+        app = application(self._argv(), override)
+        mark = f"composeops-probe-{secrets.token_hex(8)}"
+        options = {
+            "application": app.name,
+            "factory": app.factory,
+            "folders": app.folders,
+            "redis_port": redis_port,
+            "request_path": request_path or "",
+            "timeout": self.timeout,
+            "mark": mark,
+        }
+        self.sweep()
+        try:
+            output = self._output(app.python, json.dumps(options))
+        finally:
+            self._remove(self.name)
+        found = read_result(output, mark)
+        return {"application": app.name, **verdict(found, output, redis_port)}
+
+    def _argv(self) -> list[str]:
+        """What the service starts, from Compose and the image."""
+        config = self.docker.config(self.project_src, self.files)
+        services = config.get("services") or {}
+        if self.service not in services:
+            raise HotfixError(
+                f"there is no service {self.service}; there is {', '.join(sorted(services))}",
+                path=self.project_src,
+                remedy="Check the option service",
+            )
+        service = services[self.service]
+        image = service.get("image") or f"{config['name']}-{self.service}"
+        result = self.docker.run("image", "inspect", image, check=False)
+        if result.returncode != 0:
+            raise HotfixError(
+                f"the image {image} is not on this host", path=self.project_src, remedy="Build it: docker compose build"
+            )
+        own = json.loads(result.stdout)[0].get("Config") or {}
+        entrypoint, command = service.get("entrypoint"), service.get("command")
+        if command is None and entrypoint is None:
+            command = own.get("Cmd")
+        if entrypoint is None:
+            entrypoint = own.get("Entrypoint")
+        return [*(entrypoint or []), *(command or [])]
+
+    def _output(self, python: str, options: str) -> str:
+        words = ["run", "--rm", "--no-deps", "-T", "--name", self.name]
+        words += ["--label", f"{LABEL}={os.getpid()}.{int(time.time()) + self.timeout + OVERHEAD}"]
+        # A proxy that reads labels must not send requests to a container that serves none.
+        words += ["--label", "traefik.enable=false", "--env", "PYTHONDONTWRITEBYTECODE=1"]
+        words += ["--entrypoint", python, self.service]
+        words += ["-W", "always", "-c", inspect.getsource(_lifespan_script), options]
+        return self.docker.compose(self.project_src, self.files, *words, timeout=self.timeout + OVERHEAD)
+
+    def sweep(self) -> None:
+        """Remove the containers of probes that were killed."""
+        listing = self.docker.run(
+            "ps", "--all", "--filter", f"label={LABEL}", "--format", f'{{{{.ID}}}} {{{{.Label "{LABEL}"}}}}'
+        )
+        for line in listing.stdout.splitlines():
+            container, _blank, label = line.partition(" ")
+            pid, _dot, expires = label.partition(".")
+            is_alive = pid.isdigit() and os.path.isdir(f"/proc/{pid}")
+            if not is_alive or not expires.isdigit() or int(expires) < time.time():
+                self._remove(container)
+
+    def _remove(self, container: str) -> None:
+        self.docker.run("rm", "--force", "--volumes", container, check=False)
