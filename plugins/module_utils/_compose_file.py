@@ -279,6 +279,11 @@ class Project:
         others = {path: new.pop(path, file) for path, file in self._others.items()}
         return Project(self.project_src, kept + list(new.values()), self._named_by, others)
 
+    def without(self, file: ComposeFile) -> Project:
+        """The project without one of its files."""
+        kept = [other for other in self.files if other.path != file.path]
+        return Project(self.project_src, kept, self._named_by, self._others)
+
     def names(self) -> list[str]:
         """The names of the services."""
         found: dict[str, None] = {}

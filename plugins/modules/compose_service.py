@@ -1,0 +1,297 @@
+#!/usr/bin/python
+# Copyright: composeops.hotfix contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sets a few keys of a Compose service, and says which restart policy the service really gets."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: compose_service
+short_description: Set restart policy, command and environment of a Compose service
+version_added: 0.1.0
+description:
+  - Changes keys of one service in the Compose files of a project, so that only the lines of those keys differ,
+    whatever the indentation, comments, anchors, quotes or line endings of the file.
+  - A value is changed in the file that it comes from. A new key goes to the first file that describes the service.
+  - An edit that would change something else as well is refused, such as one inside an anchor that other services use.
+    With O(target=override) it goes to the override file.
+  - Where Docker Compose is installed, the files are checked with C(docker compose config) before one is replaced.
+  - Without any change to make, the module tells about the service, see RV(restart_policy).
+  - Only files change. The running container stays as it is until it is recreated.
+author:
+  - composeops.hotfix contributors (@composeops)
+extends_documentation_fragment:
+  - composeops.hotfix._attributes
+  - composeops.hotfix._attributes.FULL
+  - composeops.hotfix._project
+  - composeops.hotfix._project.BACKUP
+attributes:
+  diff_mode:
+    support: full
+    details:
+      - Values of secret-sounding variables are replaced by fingerprints, and what looks like a secret is masked.
+options:
+  project_src:
+    required: true
+  service:
+    required: true
+  restart:
+    description:
+      - The key C(restart), one of V(no), V(always), V(unless-stopped), V(on-failure) or V(on-failure:3).
+      - Compose ignores it when the service has O(deploy_restart_policy); RV(restart_policy.notes) says so.
+    type: str
+  deploy_restart_policy:
+    description:
+      - The key C(deploy.restart_policy). It will have exactly what is given here.
+    type: dict
+    suboptions:
+      condition:
+        description:
+          - When the container is started again. Compose makes V(always) of V(any) and V(no) of V(none).
+        type: str
+        choices: [none, on-failure, any]
+      max_attempts:
+        description:
+          - How often at most, in the container's whole life. Docker refuses it together with V(any).
+        type: int
+      delay:
+        description:
+          - How long to wait before, such as V(5s). Without effect outside of Swarm.
+        type: str
+      window:
+        description:
+          - How long until a start counts as successful, such as V(120s). Without effect outside of Swarm.
+        type: str
+  command:
+    description:
+      - The key C(command), a string or a list. A dollar sign has the meaning that Compose gives it.
+    type: raw
+  environment:
+    description:
+      - Variables for the key C(environment), which stays the list or mapping that it is. Others are not touched.
+      - A null value means that Compose takes the variable from its own environment. A dollar sign has the meaning that
+        Compose gives it; write C($$) for one.
+    type: dict
+  absent:
+    description:
+      - Keys that the service must not have, such as V(deploy.restart_policy), V(command) or V(environment.DEBUG).
+      - A mapping that becomes empty goes too, such as C(deploy).
+    type: list
+    elements: str
+    default: []
+  target:
+    description:
+      - V(source) changes a value in the file that it comes from.
+      - V(override) changes nothing but the override file, and makes it if need be. A key is taken away there with
+        Compose's C(!reset), which Compose knows from 2.24 on.
+    type: str
+    choices: [source, override]
+    default: source
+seealso:
+  - module: composeops.hotfix.worker_count
+  - module: composeops.hotfix.container_info
+"""
+
+EXAMPLES = r"""
+- name: Have the service come back after a crash and after a reboot
+  composeops.hotfix.compose_service:
+    project_src: /opt/wealth-coach-ai
+    service: backend
+    restart: unless-stopped
+    absent:
+      - deploy.restart_policy
+    backup: true
+  register: policy
+
+- name: Leave the project's own files alone, since they are a git tree
+  composeops.hotfix.compose_service:
+    project_src: /opt/wealth-coach-ai
+    service: backend
+    restart: unless-stopped
+    environment:
+      LOG_LEVEL: info
+    target: override
+
+- name: Learn which restart policy a service gets, changing nothing
+  composeops.hotfix.compose_service:
+    project_src: /opt/wealth-coach-ai
+    service: backend
+  register: service
+"""
+
+RETURN = r"""
+file:
+  description: The file that was changed; when none was, the one that describes the service first.
+  type: str
+  returned: success
+  sample: /opt/wealth-coach-ai/docker-compose.yml
+changed_files:
+  description: All files that were changed. Keys of one service may come from several.
+  type: list
+  elements: str
+  returned: success
+files:
+  description: All Compose files of the project, in the order in which Compose merges them.
+  type: list
+  elements: str
+  returned: success
+backup_file:
+  description: The copy of RV(file) as it was.
+  type: str
+  returned: when O(backup=true) and an existing file was changed
+  sample: /opt/wealth-coach-ai/docker-compose.yml.20251018T021500.123456Z.bak
+backup_files:
+  description: The copies of all files that were changed.
+  type: list
+  elements: str
+  returned: when O(backup=true) and an existing file was changed
+restart_policy:
+  description: How the service is started again, after the change.
+  type: dict
+  returned: success
+  contains:
+    written:
+      description: The keys C(restart) and C(deploy.restart_policy) as all files together have them.
+      type: dict
+      sample: {restart: unless-stopped, deploy_restart_policy: {condition: on-failure, max_attempts: 3}}
+    effective:
+      description: The policy that Docker gets from Compose.
+      type: dict
+      contains:
+        name:
+          description: Its name.
+          type: str
+        maximum_retry_count:
+          description: How often the container is started again; 0 without a limit.
+          type: int
+      sample: {name: on-failure, maximum_retry_count: 3}
+    survives_reboot:
+      description: Whether the service is back after a reboot of the host.
+      type: bool
+    notes:
+      description: What the policy means, as sentences.
+      type: list
+      elements: str
+validated:
+  description: Whether C(docker compose config) has accepted the files; false where there is no Compose.
+  type: bool
+  returned: success
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_change import changed_files, plan, wanted
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_check import accepted
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import (
+    ComposeFile,
+    Project,
+    effective_restart_policy,
+    interpolate,
+)
+from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
+from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._files import backup, write_atomic
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import secret_values
+
+ARGUMENTS: dict[str, Any] = {
+    "project_src": {"type": "path", "required": True},
+    "files": {"type": "list", "elements": "path"},
+    "service": {"type": "str", "required": True},
+    "restart": {"type": "str"},
+    "deploy_restart_policy": {
+        "type": "dict",
+        "options": {
+            "condition": {"type": "str", "choices": ["none", "on-failure", "any"]},
+            "max_attempts": {"type": "int"},
+            "delay": {"type": "str"},
+            "window": {"type": "str"},
+        },
+    },
+    "command": {"type": "raw"},
+    "environment": {"type": "dict", "no_log": True},
+    "absent": {"type": "list", "elements": "str", "default": []},
+    "target": {"type": "str", "choices": ["source", "override"], "default": "source"},
+    "backup": {"type": "bool", "default": False},
+    "backup_keep": {"type": "int", "default": 5},
+}
+
+
+class ComposeService:
+    """One run of the module: read, decide, check, write."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.params: dict[str, Any] = module.params
+        # Only what sounds secret: masking a value such as "2" in every result would garble it.
+        given = {str(name): str(value) for name, value in (self.params["environment"] or {}).items()}
+        module.no_log_values = secret_values(given)
+        self.service: str = self.params["service"]
+        self.before = Project.load(self.params["project_src"], self.params["files"])
+        self.secrets = module.no_log_values.union(*(file.secrets() for file in self.before.files))
+
+    def run(self) -> dict[str, Any]:
+        """Bring the service's keys into the wanted state, and say what it then gets."""
+        options = ("restart", "deploy_restart_policy", "command", "environment", "absent")
+        change = wanted(**{name: self.params[name] for name in options})
+        after = plan(self.before, self.service, change, override=self.params["target"] == "override")
+        changes = changed_files(self.before, after)
+        paths = [file.path for _was, file in changes]
+        result: dict[str, Any] = {
+            "changed": bool(changes),
+            "file": paths[0] if paths else self.before.home(self.service).path,
+            "changed_files": paths,
+            "files": [file.path for file in after.files],
+            "restart_policy": policy(after, self.service),
+            "validated": accepted(Docker(), after, [now for _was, now in changes], self.secrets),
+            "diff": [difference(was, now) for was, now in changes],
+        }
+        if changes and not self.module.check_mode:
+            result.update(self._write(changes))
+        return result
+
+    def _write(self, changes: list[tuple[ComposeFile | None, ComposeFile]]) -> dict[str, Any]:
+        existing = [was.path for was, _now in changes if was is not None] if self.params["backup"] else []
+        copies = [backup(path, keep=self.params["backup_keep"]) for path in existing]
+        for _was, now in changes:
+            write_atomic(now.path, now.data)
+        return {"backup_file": copies[0], "backup_files": copies} if copies else {}
+
+
+def policy(project: Project, service: str) -> dict[str, Any]:
+    """What the files say about starting the service again, and what comes of it."""
+    merged = project.service(service)
+    deploy = merged.get("deploy") or {}
+    written = {"restart": merged.get("restart"), "deploy_restart_policy": deploy.get("restart_policy")}
+    keys = {"restart": written["restart"], "deploy": {"restart_policy": written["deploy_restart_policy"]}}
+    effective = effective_restart_policy(interpolate(keys, project.variables()))
+    return {
+        "written": {name: value for name, value in written.items() if value is not None},
+        "effective": {"name": effective.name, "maximum_retry_count": effective.maximum_retry_count},
+        "survives_reboot": effective.survives_reboot,
+        "notes": effective.notes,
+    }
+
+
+def difference(was: ComposeFile | None, now: ComposeFile) -> dict[str, str]:
+    """The entry of one file in the diff, without secrets."""
+    return {
+        "before_header": now.path if was else f"{now.path} (absent)",
+        "after_header": now.path,
+        "before": was.redacted() if was else "",
+        "after": now.redacted(),
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    try:
+        result = ComposeService(module).run()
+    except HotfixError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
