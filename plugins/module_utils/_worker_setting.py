@@ -8,6 +8,7 @@ gunicorn: ``--workers``, ``GUNICORN_CMD_ARGS``, configuration file, ``WEB_CONCUR
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -19,7 +20,12 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._command_line im
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import ComposeFile, locate_in
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._launch import ConfigFile, Files, Launch, Part
-from ansible_collections.composeops.hotfix.plugins.module_utils._sources import BuiltImage, ComposeScalar, PlainFile
+from ansible_collections.composeops.hotfix.plugins.module_utils._sources import (
+    BuiltImage,
+    ComposeScalar,
+    DotenvValue,
+    PlainFile,
+)
 
 CMD_ARGS = "GUNICORN_CMD_ARGS"
 CONCURRENCY = "WEB_CONCURRENCY"
@@ -74,10 +80,10 @@ def find(launch: Launch) -> Setting:
     command = launch.command
     if command.server is None:
         return Setting(None, None, "", None, Place(None, None, "default"), False, _hidden(launch), [])
-    found = [(name, text, config) for name, text, config in _candidates(launch) if text.value.strip()]
+    found = [(name, text) for name, text in _candidates(launch) if text.value.strip()]
     weaker = [
         f"{name} {_written(locate(launch, text))} is overruled by {found[0][0]}."
-        for name, text, _ in found[1:]
+        for name, text in found[1:]
         if text.places != found[0][1].places
     ]
     if command.reload and command.server == "uvicorn":
@@ -88,9 +94,9 @@ def find(launch: Launch) -> Setting:
         if unseen:
             weaker.append(f"The configuration file {_config_name(launch)} is not among the project's files.")
         return Setting(command.server, number, "", None, Place(None, None, "default"), False, None, weaker)
-    name, text, config = found[0]
+    name, text = found[0]
     source = launch.source_of(text)
-    rebuild = source is not None and source.rebuild and (config is None or config.copied)
+    rebuild = source is not None and source.rebuild
     return Setting(
         command.server, cl.number(text), name, text, locate(launch, text), rebuild, None, weaker + _inert(launch, text)
     )
@@ -103,24 +109,24 @@ def _hidden(launch: Launch) -> str:
     return f"the command comes from the image {image}, which is not on this host to look at"
 
 
-def _candidates(launch: Launch) -> Iterator[tuple[str, Text, ConfigFile | None]]:
-    """All that sets the number, strongest first: a name, the value, and the configuration file if it is in one."""
+def _candidates(launch: Launch) -> Iterator[tuple[str, Text]]:
+    """All that sets the number, strongest first."""
     command = launch.command
     if command.count is not None:
-        yield "--workers", command.count, None
+        yield "--workers", command.count
     if command.server == "gunicorn":
         arguments = _variable(launch, CMD_ARGS)
         count = cl.cmd_args(arguments).count if arguments else None
         if count is not None:
-            yield CMD_ARGS, count, None
+            yield CMD_ARGS, count
         config = _config_file(launch)
         text = _config_setting(launch, config) if config else None
         if text is not None:
-            yield "workers", text, config
+            yield "workers", text
     for name in ("UVICORN_WORKERS", CONCURRENCY) if command.program == "uvicorn" else (CONCURRENCY,):
         value = _variable(launch, name)
         if value is not None:
-            yield name, value, None
+            yield name, value
 
 
 def _variable(launch: Launch, name: str) -> Text | None:
@@ -175,7 +181,7 @@ def _written(place: Place) -> str:
 
 def _inert(launch: Launch, text: Text | None) -> list[str]:
     """Variables in ``.env`` that look as if they set the number, and do not."""
-    read = {name for name, _, _ in _candidates(launch)}
+    read = {name for name, _ in _candidates(launch)}
     return [
         f"{name} {_written(locate(launch, value))} has no effect: nothing takes the number of workers from it."
         for name, value in launch.dotenv.items()
@@ -209,7 +215,33 @@ def change(launch: Launch, setting: Setting, workers: int, *, override: bool) ->
             path=path,
             remedy="Use target: override, or edit the file by hand",
         )
-    return Change(path, data, result, editor.notes)
+    if not override:
+        _check_alone(launch, after, setting)
+    return Change(path, data, result, editor.notes + ([] if override else _others(launch, setting)))
+
+
+def _check_alone(before: Launch, after: Launch, setting: Setting) -> None:
+    """Refuse a change that changes another argument of the command as well, through a variable that both use."""
+    pairs = zip(before.argv, after.argv) if len(before.argv) == len(after.argv) else ()
+    changed = [old.value for old, new in pairs if old.value != new.value]
+    if len(changed) > 1:
+        raise HotfixError(
+            f"the variable that holds the number of workers sets other arguments of {setting.server} too",
+            path=setting.place.file,
+            line=setting.place.line,
+            remedy="Use target: override, or give the other arguments a variable of their own",
+        )
+
+
+def _others(launch: Launch, setting: Setting) -> list[str]:
+    """Other services that use the variable of ``.env`` which is changed."""
+    source = launch.source_of(setting.text) if setting.text is not None else None
+    if not isinstance(source, DotenvValue) or source.name not in launch.dotenv:
+        return []
+    used = re.compile(rf"\$\{{?{re.escape(source.name)}(?!\w)")
+    names = [name for name in launch.project.names() if name != launch.service]
+    users = [name for name in names if used.search(json.dumps(launch.project.service(name), default=str))]
+    return [f"{source.name} is used by {', '.join(users)} as well, where it changes too."] if users else []
 
 
 class _Editor:

@@ -505,3 +505,71 @@ def test_a_configuration_file_out_of_sight_is_overruled(tmp_path):
     assert "missing.py is not among" in setting.weaker[0]
     assert "gunicorn a:b --workers 2 -c missing.py" in ws.change(before, setting, 2, override=False).data.decode()
     assert "GUNICORN_CMD_ARGS: --workers=2" in ws.change(before, setting, 2, override=True).data.decode()
+
+
+def test_an_entrypoint_in_compose_makes_the_image_command_void(tmp_path):
+    files = {"compose.yml": BUILD + "    entrypoint: uvicorn a:b\n", "Dockerfile": 'FROM x\nCMD ["--workers", "4"]\n'}
+    write(tmp_path, files)
+    assert ws.find(launch(tmp_path)).number == 1
+
+
+def test_a_variable_of_an_image_built_elsewhere(tmp_path):
+    write(tmp_path, {"compose.yml": compose("environment:", "  - A=1", "command: uvicorn a:b")})
+    before = launch(tmp_path, IMAGE._replace(env={"WEB_CONCURRENCY": "4"}))
+    setting = ws.find(before)
+    assert (setting.number, setting.place) == (4, ("web:1", None, "image"))
+    change = ws.change(before, setting, 2, override=False)
+    assert lines((tmp_path / "compose.yml").read_text(), change.data.decode()) == ([], ["      - WEB_CONCURRENCY=2"])
+    (tmp_path / "compose.yml").write_text(BUILD)
+    (tmp_path / "Dockerfile").write_text(PLAIN)
+    assert ws.find(launch(tmp_path, IMAGE._replace(env={"WEB_CONCURRENCY": "4"}))).number == 1
+
+
+def test_a_change_without_effect_is_refused(tmp_path):
+    write(tmp_path, {"compose.yml": BUILD + "    environment:\n      WEB_CONCURRENCY: 3\n", "Dockerfile": UVICORN})
+    before = launch(tmp_path)
+    overruled = ws.find(before)._replace(name="WEB_CONCURRENCY", text=before.variables["WEB_CONCURRENCY"])
+    with pytest.raises(HotfixError, match="setting WEB_CONCURRENCY to 2 would have no effect here"):
+        ws.change(before, overruled, 2, override=False)
+
+
+def test_an_override_file_that_is_there_is_edited_in_its_own_style(tmp_path):
+    override = (
+        "services:\n  backend:\n    # ours\n    command: >-\n      uvicorn a:b\n      --workers 4\n    environment:\n"
+        "    - A=1\n"
+    )
+    write(tmp_path, {"compose.yml": BUILD, "Dockerfile": PLAIN, "compose.override.yml": override})
+    before = launch(tmp_path)
+    for target in (False, True):
+        change = ws.change(before, ws.find(before), 2, override=target)
+        assert lines(override, change.data.decode()) == (["      --workers 4"], ["      --workers 2"])
+    files = {"compose.override.yml": override.replace("      --workers 4\n", "")}
+    write(tmp_path, {**files, "compose.yml": BUILD + "    environment:\n      WEB_CONCURRENCY: 4\n"})
+    before = launch(tmp_path)
+    change = ws.change(before, ws.find(before), 2, override=True)
+    assert lines(files["compose.override.yml"], change.data.decode()) == ([], ["    - WEB_CONCURRENCY=2"])
+
+
+def test_dollar_signs_stay_what_they_are(tmp_path):
+    text = compose("command: gunicorn a:b", "environment:", '  GUNICORN_CMD_ARGS: "-w 4 --name a$$b"')
+    write(tmp_path, {"compose.yml": text})
+    before = launch(tmp_path)
+    change = ws.change(before, ws.find(before), 2, override=True)
+    assert "GUNICORN_CMD_ARGS: -w 2 --name a$$b\n" in change.data.decode()
+
+
+def test_a_variable_that_sets_something_else_too(tmp_path):
+    write(tmp_path, {"compose.yml": compose("command: gunicorn a:b -w ${N} --threads ${N}"), ".env": "N=4\n"})
+    before = launch(tmp_path)
+    with pytest.raises(HotfixError, match=r"\.env:1: .*sets other arguments of gunicorn too"):
+        ws.change(before, ws.find(before), 2, override=False)
+    assert "-w 2 --threads ${N}" in ws.change(before, ws.find(before), 2, override=True).data.decode()
+
+
+def test_other_services_that_use_the_variable_are_named(tmp_path):
+    text = compose("command: uvicorn a:b --workers ${N}") + "  job:\n    image: x\n    command: run -n ${N:-1}\n"
+    write(tmp_path, {"compose.yml": text + "  other:\n    image: ${NAME}\n", ".env": "N=4\nNAME=x\n"})
+    before = launch(tmp_path)
+    change = ws.change(before, ws.find(before), 2, override=False)
+    assert change.notes == ["N is used by job as well, where it changes too."]
+    assert not any("used by" in note for note in ws.change(before, ws.find(before), 2, override=True).notes)
