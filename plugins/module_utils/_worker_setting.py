@@ -17,7 +17,7 @@ from typing import NamedTuple
 from ansible_collections.composeops.hotfix.plugins.module_utils import _command_line as cl
 from ansible_collections.composeops.hotfix.plugins.module_utils import _gunicorn
 from ansible_collections.composeops.hotfix.plugins.module_utils._command_line import Text
-from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import ComposeFile, locate_in
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import ComposeFile, Project, locate_in
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._launch import ConfigFile, Files, Launch, Part
 from ansible_collections.composeops.hotfix.plugins.module_utils._sources import (
@@ -64,10 +64,16 @@ class Setting(NamedTuple):
 
 
 class Change(NamedTuple):
-    """The content of the one file that has to be written, and the state after that."""
+    """The content of the one file that has to be written, and the state after that.
+
+    :ivar file: the same, when it is a Compose file.
+    :ivar project: the project after the change.
+    """
 
     path: str
     data: bytes
+    file: ComposeFile | None
+    project: Project
     setting: Setting
     notes: list[str]
 
@@ -200,15 +206,16 @@ def change(launch: Launch, setting: Setting, workers: int, *, override: bool) ->
     """
     editor = _Editor(launch, setting, workers)
     path, data = editor.in_override() if override else editor.in_source()
-    project = launch.project
-    if path.endswith((".yml", ".yaml")):
-        known = any(file.path == path for file in project.files)
-        project = project.replace(ComposeFile.parse(data, path, exists=known))
+    project, file = launch.project, None
+    known = {file.path for file in project.files} | {s.path for s in launch.sources if isinstance(s, ComposeScalar)}
+    if path in known or editor.made == path:
+        file = ComposeFile.parse(data, path, exists=path in known)
+        project = project.replace(file)
     after = Launch(project, launch.service, launch.config, Files({**launch.files.changed, path: data}))
     result = find(after)
     if setting.hidden:
         place = locate(after, after.variables[CONCURRENCY])
-        return Change(path, data, result._replace(place=place), editor.notes)
+        return Change(path, data, file, project, result._replace(place=place), editor.notes)
     if result.number != workers:
         raise HotfixError(
             f"setting {setting.name or '--workers'} to {workers} would have no effect here",
@@ -217,7 +224,7 @@ def change(launch: Launch, setting: Setting, workers: int, *, override: bool) ->
         )
     if not override:
         _check_alone(launch, after, setting)
-    return Change(path, data, result, editor.notes + ([] if override else _others(launch, setting)))
+    return Change(path, data, file, project, result, editor.notes + ([] if override else _others(launch, setting)))
 
 
 def _check_alone(before: Launch, after: Launch, setting: Setting) -> None:
@@ -245,11 +252,15 @@ def _others(launch: Launch, setting: Setting) -> list[str]:
 
 
 class _Editor:
-    """Writes a number; each method returns the path and the new content of one file."""
+    """Writes a number; each method returns the path and the new content of one file.
+
+    :ivar made: the path of an override file that was not there.
+    """
 
     def __init__(self, launch: Launch, setting: Setting, workers: int) -> None:
         self.launch, self.setting, self.number = launch, setting, str(workers)
         self.notes: list[str] = []
+        self.made: str | None = None
 
     def in_source(self) -> tuple[str, bytes]:
         """Change the number where it comes from, or add it where it belongs."""
@@ -276,6 +287,7 @@ class _Editor:
         if self.setting.place.file == path:
             return self.in_source()
         known = [file for file in self.launch.project.files if file.path == path]
+        self.made = None if known else path
         file = known[0] if known else ComposeFile.parse(b"", path, exists=False)
         if self.setting.hidden:
             self.notes.append(

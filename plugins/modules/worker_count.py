@@ -192,6 +192,10 @@ sizing:
       description: The CPUs that the container may use; those of the host where it has no quota.
       type: float
       returned: success
+validated:
+  description: Whether Compose accepted the changed files; V(false) where there is no Compose to ask.
+  type: bool
+  returned: when a Compose file is changed
 backup_file:
   description: The copy of the file as it was.
   type: str
@@ -203,7 +207,9 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_check import accepted
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import ComposeFile, Project
+from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import backup, read_bytes, write_atomic
 from ansible_collections.composeops.hotfix.plugins.module_utils._launch import Files, Launch
@@ -318,13 +324,16 @@ class WorkerCount:
 
     def _write(self, setting: Setting, changed: Change) -> dict[str, Any]:
         before = read_bytes(changed.path) if os.path.exists(changed.path) else None
+        secrets = {value for file in changed.project.files for value in file.secrets()}
         result: dict[str, Any] = {
             "changed": before != changed.data,
             "location": changed.setting.place._asdict(),
             "rebuild_required": before != changed.data and changed.setting.rebuild,
             "recreate_required": before != changed.data,
-            "diff": [difference(changed.path, before, changed.data)],
+            "diff": [difference(changed, before)],
         }
+        if changed.file is not None:
+            result["validated"] = accepted(Docker(), changed.project, [changed.file], secrets)
         if setting.hidden:
             self.module.warn(" ".join(changed.notes))
         if self.module.check_mode or before == changed.data:
@@ -335,12 +344,12 @@ class WorkerCount:
         return result
 
 
-def difference(path: str, before: bytes | None, after: bytes) -> dict[str, str]:
-    """The entry of one file in the diff, secrets masked."""
-    shown = file_diff(path, before, after)
-    if path.endswith((".yml", ".yaml")):
-        shown["before"] = ComposeFile.parse(before, path).redacted() if before is not None else ""
-        shown["after"] = ComposeFile.parse(after, path).redacted()
+def difference(changed: Change, before: bytes | None) -> dict[str, str]:
+    """The entry of the changed file in the diff, secrets masked."""
+    shown = file_diff(changed.path, before, changed.data)
+    if changed.file is not None:
+        shown["before"] = "" if before is None else ComposeFile.parse(before, changed.path).redacted()
+        shown["after"] = changed.file.redacted()
     return shown
 
 

@@ -573,3 +573,18 @@ def test_other_services_that_use_the_variable_are_named(tmp_path):
     change = ws.change(before, ws.find(before), 2, override=False)
     assert change.notes == ["N is used by job as well, where it changes too."]
     assert not any("used by" in note for note in ws.change(before, ws.find(before), 2, override=True).notes)
+
+
+def test_a_file_that_is_extended_or_included(tmp_path):
+    base = "services:\n  base:\n    image: x\n    command: uvicorn a:b --workers 4\n"
+    write(
+        tmp_path,
+        {"base.txt": base, "compose.yml": "services:\n  backend:\n    extends: {file: base.txt, service: base}\n"},
+    )
+    before = launch(tmp_path)
+    change = ws.change(before, ws.find(before), 2, override=False)
+    assert (change.path, change.setting.place.line) == (str(tmp_path / "base.txt"), 4)
+    assert lines(base, change.data.decode())[1] == ["    command: uvicorn a:b --workers 2"]
+    write(tmp_path, {"base.txt": base.replace("base:", "backend:"), "compose.yml": "include: [base.txt]\n"})
+    before = launch(tmp_path)
+    assert ws.change(before, ws.find(before), 2, override=False).path == str(tmp_path / "base.txt")
