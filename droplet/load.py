@@ -20,7 +20,11 @@ import threading
 import time
 import urllib.parse
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+Number = TypeVar("Number", int, float)
 
 KEY_VARIABLE = "DROPLET_API_KEY"
 MAX_SECONDS = 600
@@ -48,8 +52,8 @@ def loopback(url: str) -> urllib.parse.SplitResult:
     return parts
 
 
-def bounded(kind: type, low: float, high: float):
-    def parse(text: str):
+def bounded(kind: type[Number], low: float, high: float) -> Callable[[str], Number]:
+    def parse(text: str) -> Number:
         try:
             value = kind(text)
         except ValueError as error:
