@@ -128,6 +128,13 @@ def test_restore_brings_back_bytes_modes_and_absence(run_module: Run, droplet: D
     assert still["transaction"] == "continued"
 
 
+def test_permissions_alone_come_back(run_module: Run, droplet: Droplet) -> None:
+    run_module("snapshot", droplet.args("present"))
+    (droplet.project / ".env").chmod(0o644)
+    assert run_module("snapshot", droplet.args("restored"))["changed_files"] == [".env"]
+    assert stat.S_IMODE((droplet.project / ".env").stat().st_mode) == 0o600
+
+
 def test_ladder_all_but_the_keys_first(run_module: Run, droplet: Droplet) -> None:
     run_module("snapshot", droplet.args("present"))
     before = droplet.contents()
