@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Compose ``.env``: read as Compose reads it, changed so that every other byte stays, and proved by reading again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ansible_collections.composeops.hotfix.plugins.module_utils import _dotenv_forms
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_forms import encode
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_readers import (
+    SPACE,
+    Entry,
+    read_as_compose,
+    read_as_python_dotenv,
+)
+from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
+
+__all__ = ["Document", "Entry", "encode", "parse", "redacted", "shown_name", "variables"]
+
+BOM = "\ufeff"
+# A comment may hold an old secret: an assignment, a word of a present value, or any long word with letters and digits.
+_COMMENTED = re.compile(
+    r"(?:^[ \t#]*(?:export[ \t]+)?[A-Z_][A-Z0-9_]*[ \t]*:|(?<![\w.-])[A-Za-z_][\w.-]*[ \t]*=)[ \t]*"
+)
+_WORD = re.compile(r"""[^\s"'=,;()\[\]{}]{6,}""")
+_PLAIN_NAME = re.compile(r"[A-Z_][A-Z0-9_]*|[a-z_]+")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed ``.env``; changing it gives a new one. Make it with :func:`parse`."""
+
+    text: str = field(repr=False)
+    entries: tuple[Entry, ...]
+    path: str
+    bom: bool = False
+
+    @property
+    def data(self) -> bytes:
+        """The file's bytes: for untouched lines exactly those that were parsed."""
+        return ((BOM if self.bom else "") + self.text).encode("utf-8", "surrogateescape")
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The effective value of each variable, in the order of the file; a bare name has none."""
+        return {entry.name: entry.value for entry in self.entries if entry.value is not None}
+
+    @property
+    def newline(self) -> str:
+        """How the lines of this file end, by majority."""
+        return "\r\n" if self.text.count("\r\n") * 2 > self.text.count("\n") else "\n"
+
+    def occurrences(self, name: str) -> list[Entry]:
+        """All assignments of a variable, in the order of the file."""
+        return list(self._by_name.get(name, ()))
+
+    def effective(self, name: str) -> Entry | None:
+        """The assignment that counts: the last one with a value, else the last one."""
+        return _effective(self.occurrences(name))
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The effective value of a variable, as Compose reads it."""
+        entry = self.effective(name)
+        return default if entry is None or entry.value is None else entry.value
+
+    def problem(self, entry: Entry) -> str:
+        """Why not every reader agrees about an entry, in words that follow its name; empty when all agree."""
+        if entry.value is None:
+            return "has no value, and is inherited by Compose only"
+        if entry.interpolated:
+            return "refers to another variable, which not every reader replaces"
+        start, end = self._lines(entry)
+        written = self.text[entry.value_start : entry.value_end]
+        head, tail = self.text[start : entry.value_start], self.text[entry.value_end : end]
+        return _dotenv_forms.problem(entry.value, entry.quote, head, written, tail)
+
+    def set(self, values: Mapping[str, str]) -> Document:
+        """A document in which each of these variables is set, once, in a form that every reader understands.
+
+        :raises HotfixError: when a value cannot be written so, or a line cannot be changed alone.
+        """
+        edits: list[tuple[int, int, str]] = []
+        additions = []
+        for name, value in values.items():
+            if not _dotenv_forms.NAME.fullmatch(name):
+                raise HotfixError(
+                    f"{name} is not a variable name that every reader accepts",
+                    path=self.path,
+                    remedy="Use letters, digits and underscores, a letter first",
+                )
+            rhs = self._encode(name, value)
+            present = self.occurrences(name)
+            kept = _effective(present)
+            if kept is None:
+                additions.append(f"{name}={rhs}{self.newline}")
+                continue
+            edits += [self._removal(entry) for entry in present if entry is not kept]
+            if kept.value != value or self.problem(kept):
+                edits.append(self._assignment(kept, value, rhs))
+        return self._edited(edits, "".join(additions), dict(values))
+
+    def remove(self, names: Iterable[str]) -> Document:
+        """A document without these variables: every occurrence goes, commented examples stay.
+
+        :raises HotfixError: when such a line cannot be removed alone.
+        """
+        gone = dict.fromkeys(names)
+        edits = [self._removal(entry) for entry in self.entries if entry.name in gone]
+        return self._edited(edits, "", gone)
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Entry]]:
+        found: dict[str, list[Entry]] = {}
+        for entry in self.entries:
+            found.setdefault(entry.name, []).append(entry)
+        return found
+
+    def _encode(self, name: str, value: str) -> str:
+        try:
+            return encode(value)
+        except HotfixError as error:
+            raise HotfixError(f"{name}: {error.message}", path=self.path, remedy=error.remedy) from None
+
+    def _lines(self, entry: Entry) -> tuple[int, int]:
+        """Offsets of the lines on which an entry stands: first character, and the newline or the end of the text."""
+        end = self.text.find("\n", entry.value_end)
+        return self.text.rfind("\n", 0, entry.start) + 1, len(self.text) if end < 0 else end
+
+    def _own_lines(self, entry: Entry) -> tuple[int, int]:
+        """The offsets of :meth:`_lines`.
+
+        :raises HotfixError: when something beside the entry and a comment stands on them.
+        """
+        start, end = self._lines(entry)
+        tail = self.text[entry.value_end : end].strip(SPACE)
+        if self.text[start : entry.start].strip(SPACE) or (tail and not tail.startswith("#")):
+            raise HotfixError(
+                f"{entry.name} shares its line with something that is not a comment",
+                path=self.path,
+                line=entry.line,
+                remedy="Give each variable a line of its own, with nothing but a comment after a closing quote",
+            )
+        return start, end
+
+    def _removal(self, entry: Entry) -> tuple[int, int, str]:
+        start, end = self._own_lines(entry)
+        return start, min(end + 1, len(self.text)), ""
+
+    def _assignment(self, entry: Entry, value: str, rhs: str) -> tuple[int, int, str]:
+        """The edit that gives ``entry`` a value, in its own style of quotes if that holds it."""
+        start, end = self._own_lines(entry)
+        head = self.text[start : entry.value_start]
+        if not _dotenv_forms.HEAD.fullmatch(head):
+            indent = head[: len(head) - len(head.lstrip(" \t"))]
+            head = f"{indent}{'export ' if entry.exported else ''}{entry.name}="
+        tail = self.text[entry.value_end : end]
+        if not _dotenv_forms.TAIL.fullmatch(tail):
+            comment = tail.strip(SPACE)
+            tail = (f" {comment}" if comment else "") + ("\r" if tail.endswith("\r") else "")
+        styled = _dotenv_forms.in_quotes(value, entry.quote)
+        if styled is None or (not styled and "#" in tail):
+            styled = rhs
+        return start, end, head + styled + tail
+
+    def _edited(self, edits: list[tuple[int, int, str]], addition: str, wanted: Mapping[str, str | None]) -> Document:
+        if not edits and not addition:
+            return self
+        pieces, done = [], 0
+        for start, end, replacement in sorted(edits):
+            pieces += [self.text[done:start], replacement]
+            done = end
+        text = "".join([*pieces, self.text[done:]])
+        if addition and text and not text.endswith("\n"):
+            text += self.newline
+        after = _parse_text(text + addition, self.path, self.bom)
+        _prove(self, after, wanted)
+        return after
+
+
+def parse(data: bytes, path: str = ".env") -> Document:
+    """Read a ``.env`` as Compose does.
+
+    :param path: how the file is called in errors.
+    :raises HotfixError: for what Compose cannot read, with line and reason.
+    """
+    text = data.decode("utf-8", "surrogateescape")
+    bom = text.startswith(BOM)
+    return _parse_text(text[1:] if bom else text, path, bom)
+
+
+def variables(data: bytes, path: str = ".env") -> dict[str, str]:
+    """The effective value of each variable in a ``.env``.
+
+    :raises HotfixError: for what Compose cannot read, with line and reason.
+    """
+    return parse(data, path).variables
+
+
+def redacted(document: Document) -> str:
+    """The text with each value, and what may be a secret in a comment, replaced by a fingerprint."""
+    words = {word for entry in document.entries for word in _WORD.findall(entry.value or "")}
+    pieces, done = [], 0
+    for entry in document.entries:
+        pieces.append(_redacted_comments(document.text[done : entry.start], words))
+        if entry.value is None:
+            pieces.append(f"{'export ' if entry.exported else ''}{shown_name(entry)}")
+        else:
+            shown = fingerprint(entry.value) if entry.value else ""
+            pieces += [document.text[entry.start : entry.value_start], entry.quote, shown, entry.quote]
+        done = entry.value_end
+    pieces.append(_redacted_comments(document.text[done:], words))
+    return "".join(pieces)
+
+
+def shown_name(entry: Entry) -> str:
+    """The name of an entry, fit to be shown: a bare word may be the rest of a secret that was broken over lines."""
+    return entry.name if entry.value is not None or _PLAIN_NAME.fullmatch(entry.name) else fingerprint(entry.name)
+
+
+def _redacted_comments(text: str, words: set[str]) -> str:
+    if "#" not in text:
+        return text
+    lines = []
+    for line in text.split("\n"):
+        before, mark, comment = line.partition("#")
+        lines.append(before + mark + _redacted_comment(comment, words))
+    return "\n".join(lines)
+
+
+def _redacted_comment(comment: str, words: set[str]) -> str:
+    assignment = _COMMENTED.search(comment)
+    kept, secret = comment, ""
+    if assignment:
+        end = len(comment.rstrip())
+        secret = comment[assignment.end() : end]
+        kept = comment[: assignment.end()]
+    kept = _WORD.sub(lambda match: fingerprint(match[0]) if _suspicious(match[0], words) else match[0], kept)
+    return kept + (fingerprint(secret) if secret else "") + ("\r" if secret and comment.endswith("\r") else "")
+
+
+def _suspicious(word: str, words: set[str]) -> bool:
+    mixed = any(character.isdigit() for character in word) and any(character.isalpha() for character in word)
+    return word in words or (len(word) >= 16 and mixed)
+
+
+def _effective(entries: list[Entry]) -> Entry | None:
+    valued = [entry for entry in entries if entry.value is not None]
+    return valued[-1] if valued else entries[-1] if entries else None
+
+
+def _parse_text(text: str, path: str, bom: bool) -> Document:
+    return Document(text, tuple(read_as_compose(text, path)), path, bom)
+
+
+def _prove(before: Document, after: Document, wanted: Mapping[str, str | None]) -> None:
+    """Check by reading again that exactly the wanted variables changed, for Compose, python-dotenv and a shell.
+
+    :param wanted: the value that each name must have afterwards; ``None`` for a name that must be gone.
+    :raises HotfixError: when the file is so odd that a reader would see something else.
+    """
+    others = [[(e.name, e.value) for e in doc.entries if e.name not in wanted] for doc in (before, after)]
+    found = {entry.name: entry for entry in after.entries if entry.name in wanted}
+    intended = {name: value for name, value in wanted.items() if value is not None}
+    compose_agrees = others[0] == others[1] and {name: entry.value for name, entry in found.items()} == intended
+    shell_agrees = not any(after.problem(entry) for entry in found.values())
+    old, new = read_as_python_dotenv(before.text), read_as_python_dotenv(after.text)
+    python_agrees = {name: new[name] for name in wanted if name in new} == intended and all(
+        old.get(name) == new.get(name) for name in {**old, **new} if name not in wanted
+    )
+    for reader, agrees in (("Compose", compose_agrees), ("a shell", shell_agrees), ("python-dotenv", python_agrees)):
+        if not agrees:
+            raise HotfixError(
+                f"after changing {', '.join(sorted(wanted))}, {reader} would not read this file as intended",
+                path=before.path,
+                remedy="Write each variable as NAME='value' on a line of its own",
+            )
