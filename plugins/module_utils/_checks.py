@@ -14,6 +14,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_audit import SEVERE
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
 
 Check = dict[str, str]
@@ -29,7 +30,6 @@ ISSUES = {
     "Production settings": "high",
     "API works": "critical",
 }
-SEVERE = ("critical", "high")
 WORST_FIRST = ("fail", "not enforced", "action", "not observable", "pass")
 
 
@@ -162,11 +162,7 @@ def _live_keys(observed: Observed) -> Check:
     name = observed["keys_variable"]
     live = observed["container"]["environment"].get(name)
     written = _written(observed).get(name)
-    weak = [
-        finding
-        for finding in observed["environment"]["findings"]
-        if finding["name"] == name and finding["severity"] in SEVERE
-    ]
+    weak = [message for owner, message in _severe(observed) if owner == name]
     keys = ", ".join(observed["container"].get("environment_list", {}).get(name, [])) or live
     if live is None:
         return _check("Development API key", "live_keys", "fail", f"{name} is not set in the running container")
@@ -178,7 +174,7 @@ def _live_keys(observed: Observed) -> Check:
         "live_keys",
         not weak,
         f"the running container holds {name} {keys}, as the file does",
-        f"the running container holds an unsafe {name}: {'; '.join(finding['message'] for finding in weak)}",
+        f"the running container holds an unsafe {name}: {' '.join(weak)}",
     )
 
 
@@ -306,13 +302,11 @@ def _policy(observed: Observed) -> Check:
 def _settings(observed: Observed) -> list[Check]:
     live = observed["container"]["environment"]
     wrong = [name for name, value in observed["required"].items() if live.get(name) != fingerprint(str(value))]
-    weak = [
-        finding
-        for finding in observed["environment"]["findings"]
-        if finding["severity"] in SEVERE
-        and finding["name"] not in (observed["keys_variable"], *observed["dependency_keys"], *observed["required"])
-    ]
-    return [
+    secret = observed["signing_secret"]
+    weak = [message for name, message in _severe(observed) if name == secret]
+    known = (secret, observed["keys_variable"], *observed["dependency_keys"], *observed["required"])
+    others = [message for name, message in _severe(observed) if name not in known]
+    checks = [
         _pass_if(
             "Production settings",
             "production_settings",
@@ -322,28 +316,33 @@ def _settings(observed: Observed) -> list[Check]:
         ),
         _pass_if(
             "Production settings",
-            "no_weak_secret",
-            not weak,
-            "no other secret of the environment file is weak",
-            "; ".join(f"{finding['name']}: {finding['message']}" for finding in weak),
+            "signing_secret",
+            not weak and live.get(secret) == _written(observed).get(secret),
+            f"{secret} is strong, and the running container has the one of the file",
+            " ".join(weak) or f"the running container has another {secret} than the file; it was not recreated",
         ),
     ]
+    if others:
+        checks.append(_check("Production settings", "environment_file", "action", " ".join(others)))
+    return checks
 
 
 def _dependencies(observed: Observed) -> list[Check]:
     checks = []
     for name in observed["dependency_keys"]:
-        found = [
-            finding["message"]
-            for finding in observed["environment"]["findings"]
-            if finding["name"] == name and finding["severity"] in SEVERE
-        ]
+        found = [message for owner, message in _severe(observed) if owner == name]
         if not _written(observed).get(name):
-            found = ["it is not set"]
+            found = [f"{name} is not set."]
         status = "action" if found else "pass"
-        evidence = f"{name}: {'; '.join(found) or 'set'}" + (". Put the production key into the file." if found else "")
+        evidence = f"{' '.join(found)} Put the production key into the file." if found else f"{name} is set."
         checks.append(_check("Production settings", name.lower(), status, evidence))
     return checks
+
+
+def _severe(observed: Observed) -> list[tuple[str, str]]:
+    """Name and message of the findings with which a file is not secure."""
+    findings = observed["environment"]["findings"]
+    return [(finding["name"], finding["message"]) for finding in findings if finding["severity"] in SEVERE]
 
 
 def _written(observed: Observed) -> dict[str, str]:

@@ -14,6 +14,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import 
 NEW_KEY = fingerprint('["kZ3v0Y7qWm1xUu2a9c4Q8rT5yB6nL0pE"]')
 ELEMENT = fingerprint("kZ3v0Y7qWm1xUu2a9c4Q8rT5yB6nL0pE")
 OLD_KEY = fingerprint("dev-key-12345")
+JWT = fingerprint("mZ3v0Y7qWm1xUu2a9c4Q8rT5yB6nL0pEmZ3v0Y7qWm1x")
 REQUIRED = {"ENVIRONMENT": "production", "DEBUG": "false"}
 LINES = ["✓ Redis connection established"]
 
@@ -25,6 +26,7 @@ def good() -> dict[str, Any]:
         "container": {"id": "abc", "status": "running"},
         "environment": {
             "VALID_API_KEYS": NEW_KEY,
+            "JWT_SECRET_KEY": JWT,
             **{name: fingerprint(value) for name, value in REQUIRED.items()},
         },
         "environment_list": {"VALID_API_KEYS": [ELEMENT]},
@@ -50,11 +52,13 @@ def good() -> dict[str, Any]:
             "findings": [],
             "variables": [
                 {"name": "VALID_API_KEYS", "fingerprint": NEW_KEY},
+                {"name": "JWT_SECRET_KEY", "fingerprint": JWT},
                 {"name": "OPENAI_API_KEY", "fingerprint": fingerprint("sk-proj-abc")},
             ],
         },
         "keys_variable": "VALID_API_KEYS",
         "required": REQUIRED,
+        "signing_secret": "JWT_SECRET_KEY",
         "dependency_keys": ["OPENAI_API_KEY"],
         "keys": {
             "enforced": True,
@@ -77,7 +81,7 @@ def status(observed: dict[str, Any]) -> dict[str, str]:
 
 
 def finding(name: str, rule: str = "dev_key", severity: str = "critical") -> dict[str, Any]:
-    return {"name": name, "rule": rule, "severity": severity, "message": f"{rule} found", "line": 1}
+    return {"name": name, "rule": rule, "severity": severity, "message": f"{name} breaks {rule}.", "line": 1}
 
 
 def match(observed: dict[str, Any], name: str) -> dict[str, Any]:
@@ -140,7 +144,17 @@ BREAKS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
         "production_settings",
         "fail",
     ),
-    "a weak JWT": (lambda o: o["environment"]["findings"].append(finding("JWT_SECRET_KEY")), "no_weak_secret", "fail"),
+    "a weak JWT": (lambda o: o["environment"]["findings"].append(finding("JWT_SECRET_KEY")), "signing_secret", "fail"),
+    "an old JWT": (
+        lambda o: o["container"]["environment"].update(JWT_SECRET_KEY=fingerprint("old")),
+        "signing_secret",
+        "fail",
+    ),
+    "a weak password": (
+        lambda o: o["environment"]["findings"].append(finding("SMTP_PASSWORD", "low_entropy", "high")),
+        "environment_file",
+        "action",
+    ),
     "a development OpenAI key": (
         lambda o: o["environment"]["findings"].append(finding("OPENAI_API_KEY")),
         "openai_api_key",
@@ -198,7 +212,7 @@ def test_summary_shows_before_and_after_and_fits_a_terminal() -> None:
     assert rows["Production settings"] == ("action", "action")
     assert summary["fixed"] is True
     assert summary["actions"] == [
-        "openai_api_key: OPENAI_API_KEY: dev_key found. Put the production key into the file."
+        "openai_api_key: OPENAI_API_KEY breaks dev_key. Put the production key into the file."
     ]
     lines = _checks.summary_table(summary)
     assert max(len(line) for line in lines) <= _checks.WIDTH
