@@ -212,12 +212,18 @@ class ComposeFile:
         spans = {}
         for name, node in self._tree.walk():
             start, end = node.start_mark.index, _yaml_edit.end_of(self._tree, node)
-            if name and SECRET_NAME.search(name) and "$" not in node.value and node.value and node.tag.endswith(":str"):
+            if (
+                name
+                and SECRET_NAME.search(name)
+                and node.value
+                and "$" not in node.value
+                and not node.tag.endswith(("bool", "null"))
+            ):
                 spans[start, end] = node.value
             listed, equals, value = node.value.partition("=")
             if not name and equals and SECRET_NAME.search(listed) and value and "$" not in value:
                 at = self.text.find("=", start, end) + 1
-                spans[at, end] = value
+                spans[at, end - (node.style in ("'", '"'))] = value
         return {span: value for span, value in spans.items() if span[0] < span[1]}
 
     def _with(self, tree: Tree) -> ComposeFile:

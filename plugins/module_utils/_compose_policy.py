@@ -50,17 +50,23 @@ def effective_restart_policy(service: Mapping[str, Any]) -> RestartPolicy:
     else:
         name, _colon, number = _text(restart).partition(":")
         retries = int(number) if number.isdigit() else 0
-    name = ENGINE_NAMES.get(name, name)
-    return RestartPolicy(name, retries, name in ("always", "unless-stopped"), notes + _meaning(name, retries))
+    given, name = bool(name), ENGINE_NAMES.get(name, name)
+    meaning = _meaning(name, retries, given)
+    return RestartPolicy(name, retries, name in ("always", "unless-stopped"), notes + meaning)
 
 
-def _meaning(name: str, retries: int) -> list[str]:
+def _meaning(name: str, retries: int, given: bool) -> list[str]:
+    """The policy for the operator; ``given``: by a name, without one the engine takes any number of attempts."""
     if name not in KNOWN:
         return [f"Docker knows no restart policy `{name}` and refuses to create the container."]
-    if name != "on-failure" and retries:
+    if name != "on-failure" and retries and given:
         return [f"Docker refuses to create the container: a number of attempts ({retries}) goes with on-failure only."]
-    limit = [f"It stays down after crash number {retries + 1} in the container's life; there is no time window."]
-    return MEANING[name] + (limit if retries else [])
+    limit = (
+        []
+        if name != "on-failure" or not retries
+        else [f"It stays down after crash number {retries + 1} in the container's life; there is no time window."]
+    )
+    return MEANING[name] + limit
 
 
 def _text(value: Any) -> str:
