@@ -97,12 +97,14 @@ def summarise(after: Iterable[Check], before: Iterable[Check], host: str) -> dic
                     "after": {"status": _worst(now), "checks": now},
                 }
             )
-    left = [check for check in after if check["status"] != "pass"]
+    failed = [check["check"] for check in after if check["status"] == "fail"]
+    left = [f"not proven: {', '.join(failed)}"] if failed else []
+    left += [check["evidence"] for check in after if check["status"] not in ("pass", "fail")]
     return {
         "host": host,
         "rows": rows,
-        "fixed": not any(check["status"] == "fail" for check in after),
-        "actions": [f"{check['check']}: {check['evidence']}" for check in left],
+        "fixed": not failed,
+        "actions": left,
     }
 
 
@@ -198,7 +200,7 @@ def _probed_keys(observed: Observed) -> list[Check]:
             "new_key_served",
             probe["current_accepted"],
             f"key of the file served: {_answers(new)}",
-            f"key of the file refused: {_answers(new)}",
+            f"key of the file refused: {_answers(new)}" if new else "the file holds no key that should be served",
         ),
     ]
 
@@ -340,9 +342,12 @@ def _dependencies(observed: Observed) -> list[Check]:
 
 
 def _severe(observed: Observed) -> list[tuple[str, str]]:
-    """Name and message of the findings with which a file is not secure."""
-    findings = observed["environment"]["findings"]
-    return [(finding["name"], finding["message"]) for finding in findings if finding["severity"] in SEVERE]
+    """Name and message of the findings with which a file is not secure, the first one of each variable."""
+    found: dict[str, str] = {}
+    for finding in observed["environment"]["findings"]:
+        if finding["severity"] in SEVERE:
+            found.setdefault(finding["name"], finding["message"])
+    return list(found.items())
 
 
 def _written(observed: Observed) -> dict[str, str]:

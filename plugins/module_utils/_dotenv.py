@@ -17,12 +17,12 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_readers 
     read_as_python_dotenv,
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import SECRET_NAME, fingerprint
 
 __all__ = ["Document", "Entry", "encode", "parse", "redacted", "shown_name", "variables"]
 
 BOM = "\ufeff"
-# A comment may hold an old secret: an assignment, a word of a present value, or any long word with letters and digits.
+# A comment may hold an old secret: an assignment, a word of a present one, or any long word with letters and digits.
 _COMMENTED = re.compile(
     r"(?:^[ \t#]*(?:export[ \t]+)?[A-Z_][A-Z0-9_]*[ \t]*:|(?<![\w.-])[A-Za-z_][\w.-]*[ \t]*=)[ \t]*"
 )
@@ -202,7 +202,8 @@ def variables(data: bytes, path: str = ".env") -> dict[str, str]:
 
 def redacted(document: Document) -> str:
     """The text with each value, and what may be a secret in a comment, replaced by a fingerprint."""
-    words = {word for entry in document.entries for word in _WORD.findall(entry.value or "")}
+    secrets = [entry.value or "" for entry in document.entries if SECRET_NAME.search(entry.name)]
+    words = {word for value in secrets for word in _WORD.findall(value)}
     pieces, done = [], 0
     for entry in document.entries:
         pieces.append(_redacted_comments(document.text[done : entry.start], words))

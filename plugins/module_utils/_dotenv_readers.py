@@ -113,7 +113,7 @@ def _end(pattern: re.Pattern[str], text: str, position: int) -> int:
 
 
 def _check_name(name: str, path: str, line: int) -> None:
-    """Compose's rule: letters, numbers and ``_.-[]``; white space after the name, and odd ones within, are let through."""
+    """Compose's rule: letters, numbers and ``_.-[]``; white space after the name, and odd ones within, pass."""
     if _ASCII_NAME.fullmatch(name):
         return
     if " " in name.rstrip(SPACE):

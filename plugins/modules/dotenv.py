@@ -10,7 +10,7 @@ module: dotenv
 short_description: Set and remove variables of a Compose environment file
 version_added: 0.1.0
 description:
-  - Changes only the lines it must. Comments, order, the style of quotes, C(export), CRLF line ends and a byte order mark
+  - Changes only the lines it must. Comments, order, the style of quotes, C(export), CRLF and a byte order mark
     stay.
   - Writes only forms that Compose, python-dotenv and a shell read alike, and proves it by reading the result again
     before it replaces the file. A value that has no such form is refused.

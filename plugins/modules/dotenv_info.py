@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Reads the file as Compose does and names what is wrong with it, by rule, variable, line and severity. No value is
     shown, only fingerprints, C(sha256:<first 8 hexadecimal digits> len=<length>).
-  - "Rules about secrets: C(dev_key), C(published_key) and C(placeholder) (critical), C(low_entropy) and C(denied) (high).
+  - "Rules about secrets: C(dev_key), C(published_key), C(placeholder) (critical), C(low_entropy), C(denied) (high).
     A variable counts as a secret by its name (C(KEY), C(SECRET), C(TOKEN), C(PASSWORD) and the like); the elements of a
     list are judged one by one."
   - "Rules about settings: C(missing) and C(wrong_value) (high)."

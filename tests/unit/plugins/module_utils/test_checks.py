@@ -212,7 +212,7 @@ def test_summary_shows_before_and_after_and_fits_a_terminal() -> None:
     assert rows["Production settings"] == ("action", "action")
     assert summary["fixed"] is True
     assert summary["actions"] == [
-        "openai_api_key: OPENAI_API_KEY breaks dev_key. Put the production key into the file."
+        "OPENAI_API_KEY breaks dev_key. Put the production key into the file."
     ]
     lines = _checks.summary_table(summary)
     assert max(len(line) for line in lines) <= _checks.WIDTH
