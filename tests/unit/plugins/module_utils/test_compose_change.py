@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,11 @@ def test_strongest_file_is_changed(tmp_path: Path):
 def test_policy_is_exact_although_files_are_merged(tmp_path: Path):
     project = project_of(
         tmp_path,
-        "services:\n  s:\n    image: i\n    deploy:\n      restart_policy:\n        condition: any\n        delay: 5s\n",
+        "services:\n  s:\n    user: u\n    deploy:\n      restart_policy:\n        condition: any\n        delay: 5s\n",
         "services:\n  s:\n    deploy:\n      restart_policy:\n        condition: none\n",
     )
     assert changes(project, deploy_restart_policy=POLICY) == {
-        "compose.yaml": "services:\n  s:\n    image: i\n    deploy:\n      restart_policy:\n        condition: any\n",
+        "compose.yaml": "services:\n  s:\n    user: u\n    deploy:\n      restart_policy:\n        condition: any\n",
         "compose.override.yaml": "services:\n  s:\n    deploy:\n      restart_policy:\n        condition: on-failure\n"
         "        max_attempts: 3\n",
     }
@@ -134,6 +135,33 @@ def test_included_file_is_changed_and_cannot_be_checked_beforehand(tmp_path: Pat
     assert after.service("s")["restart"] == "always"
     docker = Docker(lambda *_args, **_options: Completed(0, "2.40.3", ""))
     assert accepted(docker, after, [now], []) is False
+
+
+def test_refusal_names_the_real_file_and_no_secret(tmp_path: Path):
+    """Compose's words, as recorded with 5.6.1; what it is given is looked at while it runs."""
+    project = project_of(tmp_path, "services:\n  s:\n    image: i\n")
+    (tmp_path / "docker").write_text("")
+    (tmp_path / "docker").chmod(0o755)
+    changed = project.files[0].set(("services", "s", "restart"), ["swordfish"])
+    staged: list[tuple[str, int]] = []
+
+    def run(argv: list[str], **_options: Any) -> Completed:
+        if "version" in argv:
+            return Completed(0, "5.6.1", "")
+        path = argv[argv.index("-f") + 1]
+        if path == changed.path:
+            return Completed(0, "", "")
+        staged.append((Path(path).read_text(), stat.S_IMODE(os.stat(path).st_mode)))
+        return Completed(1, "", f"validating {path}: services.s.restart must be a string, not swordfish\n")
+
+    docker = Docker(run, environ={"PATH": str(tmp_path)})
+    with pytest.raises(HotfixError) as error:
+        accepted(docker, project.replace(changed), [changed], ["swordfish"])
+    assert f"validating {changed.path}: services.s.restart must be a string" in str(error.value)
+    assert "swordfish" not in str(error.value)
+    assert str(error.value).endswith("Nothing was changed; without the change Compose accepts the files.")
+    assert staged == [(changed.text, 0o600)]
+    assert sorted(os.listdir(tmp_path)) == ["compose.yaml", "docker"]
 
 
 def test_merge_key_gets_an_own_value(tmp_path: Path):

@@ -148,6 +148,10 @@ services:
 networks: {front: {}, back: {}}
 """,
     },
+    "lists_that_replace_lists": {
+        "compose__yaml": "services:\n  s: {image: i, command: [a, b], entrypoint: [c], labels: {a: 1}}\n",
+        "compose__override__yaml": "services:\n  s: {command: [d], entrypoint: [e, f]}\n",
+    },
     "reset_and_override": {
         "compose__yaml": """\
 services:
