@@ -595,7 +595,6 @@ def _spans(tree: Tree, node: Any) -> list[Span]:
 def _without(tree: Tree, keys: tuple[Key, ...], place: Place) -> Iterator[str]:
     """The ways to take out an item of a mapping or list, best first."""
     text, parent = tree.text, place.parent
-    assert parent is not None  # noqa: S101  (remove() has seen to it)
     spans = _spans(tree, parent)
     index = place.key if isinstance(place.key, int) else [key for key, _value in parent.value].index(place.key)
     start, end = spans[index]
