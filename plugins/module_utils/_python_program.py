@@ -527,6 +527,14 @@ class Program:
                     waiting += values or [UNKNOWN]
         return found
 
+    def most_special(self, classes: Iterable[Class | External]) -> list[Class | External]:
+        """Without the bases of others among them, and without protocols that others fulfil."""
+        found = list(dict.fromkeys(classes))
+        lines = {cls: self.ancestors(cls) if isinstance(cls, Class) else [cls] for cls in found}
+        bases = {base for cls in found for base in lines[cls] if base != cls}
+        concrete = [cls for cls in found if cls not in bases and External("typing.Protocol") not in lines[cls]]
+        return concrete or found
+
     def unreadable_base(self, cls: Class) -> str | None:
         """The name of a base whose methods nobody here can know."""
         for base in self.ancestors(cls):
@@ -618,10 +626,12 @@ def decorators(node: ast.AST) -> set[str]:
 
 def own_nodes(node: ast.AST) -> Iterator[ast.AST]:
     """The nodes of a scope or statement in the order of the file, without those of functions and classes in it."""
-    for child in ast.iter_child_nodes(node):
+    waiting = [*ast.iter_child_nodes(node)][::-1]
+    while waiting:
+        child = waiting.pop()
         yield child
         if not isinstance(child, (*FunctionDefinition, ast.Lambda, ast.ClassDef)):
-            yield from own_nodes(child)
+            waiting += [*ast.iter_child_nodes(child)][::-1]
 
 
 def is_empty(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:

@@ -66,6 +66,10 @@ def called(name: str, keywords: Collection[str]) -> tuple[str, bool]:
     """
     if re.fullmatch(r"aioredis\.create_redis(_pool)?", name):
         return "aioredis 1", True
+    owner, _dot, attribute = name.rpartition(".")
+    known = METHODS.get(called(owner, ())[0], {}).get(attribute) if owner else None
+    if known is not None:
+        return "builtins.None", known.is_async
     plain = re.sub(r"\.from_(url|pool)$", "", name)
     for pattern, made in (*CLASSES, *FACTORIES):
         if re.fullmatch(pattern, name) or (plain != name and re.fullmatch(pattern, plain)):

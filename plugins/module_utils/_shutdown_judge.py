@@ -13,6 +13,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._errors import H
 from ansible_collections.composeops.hotfix.plugins.module_utils._python_program import (
     CACHES,
     CONTEXT_MANAGERS,
+    UNKNOWN,
     Class,
     External,
     Function,
@@ -55,17 +56,34 @@ DEPTH = 4
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Code that runs at shutdown. ``kind``: ``lifespan``, ``event``, ``function`` or ``finally``."""
+    """Code that runs at shutdown.
+
+    :ivar function: missing for statements of the module itself.
+    :ivar kind: ``lifespan``, ``event``, ``function`` or ``finally``; ``inner`` for a function that is called there,
+        ``registered`` for a statement that hands a method over.
+    """
 
     source: Source
-    function: ast.FunctionDef | ast.AsyncFunctionDef
+    function: ast.FunctionDef | ast.AsyncFunctionDef | None
     statements: list[ast.stmt]
     kind: str
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self.function.name if self.function is not None else "the module"
 
     @property
     def is_async(self) -> bool:
         """Whether something can be awaited there."""
         return isinstance(self.function, ast.AsyncFunctionDef)
+
+    def use_of(self, node: ast.AST) -> str:
+        """As :func:`use_of`; what a plain function returns is for its caller to await."""
+        use = use_of(self.source, node)
+        if use == "returned":
+            return "awaited" if self.kind == "inner" and not self.is_async else "plain"
+        return use
 
     def nodes(self) -> Iterator[ast.AST]:
         """Everything that runs there, in the order of the file."""
@@ -105,17 +123,12 @@ class Getter:
     text: str
     node: ast.expr
     function: Function
-    values: list[Value]
     is_async: bool
     is_new: bool
     keeps_coroutine: bool
     imported_by: ast.ImportFrom | ast.Import | None
-
-    @property
-    def classes(self) -> list[Class | External]:
-        """The classes of what it returns, the more special ones of a family only."""
-        plain = (value.of if isinstance(value, Pending) else value for value in self.values)
-        return list(dict.fromkeys(value.of for value in plain if isinstance(value, Instance)))
+    values: list[Value]
+    classes: list[Class | External]
 
 
 @dataclass
@@ -144,7 +157,9 @@ def find_places(program: Program, source: Source) -> list[Place]:
             if function.source is source and isinstance(node, FunctionDefinition) and node not in found:
                 found[node] = Place(source, node, node.body, "function")
                 waiting.append(found[node])
-    return sorted(found.values(), key=lambda place: place.function.lineno)
+    return sorted(
+        found.values(), key=lambda place: position(place.statements[0] if place.statements else place.source.tree)
+    )
 
 
 def _place(source: Source, node: ast.FunctionDef | ast.AsyncFunctionDef, names: dict[str, str]) -> Place | None:
@@ -186,6 +201,24 @@ def _registered(source: Source) -> dict[str, str]:
         )
         if handler and node.args and isinstance(node.args[-1], ast.Name):
             found[node.args[-1].id] = "event"
+    return found
+
+
+def find_registrations(source: Source) -> list[Place]:
+    """Statements that hand a method over to be called at shutdown: ``stack.push_async_callback(client.aclose)``."""
+    found = []
+    for node in ast.walk(source.tree):
+        if not isinstance(node, ast.Call):
+            continue
+        text = ast.unparse(node.func)
+        name = text.rpartition(".")[2]
+        is_registrar = name in ("push_async_callback", "callback") or text.endswith(
+            ("on_shutdown.append", "atexit.register")
+        )
+        at_shutdown = name == "add_event_handler" and "'shutdown'" in ast.unparse(node)
+        by_keyword = any(keyword.arg == "on_shutdown" for keyword in node.keywords)
+        if is_registrar or at_shutdown or by_keyword:
+            found.append(Place(source, source.function(node), [source.statement(node)], "registered"))
     return found
 
 
@@ -251,16 +284,18 @@ def _getter(
 ) -> Getter:
     values = program.returned(function)
     is_async = any(isinstance(value, Pending) for value in values)
+    plain = [value.of if isinstance(value, Pending) else value for value in values]
     return Getter(
         name,
         ast.unparse(expression),
         expression,
         function,
-        values,
         is_async,
         makes_new(program, function),
         is_async and bool(decorators(function.node) & {"lru_cache", "cache"}),
         statement,
+        plain,
+        program.most_special(v.of for v in plain if isinstance(v, Instance) and program.is_known(v)),
     )
 
 
@@ -330,7 +365,7 @@ class Judge:
         # redis_client.redis.aclose(), redis_client.connection_pool.disconnect(): through the wrapper.
         if not found and is_held and self.clients(source, expression.value)[0]:  # type: ignore[attr-defined]
             found = classes
-        return list(dict.fromkeys(found)), is_pending
+        return self.program.most_special(found), is_pending
 
     # -- places ----------------------------------------------------------------------------------------------------
 
@@ -358,7 +393,7 @@ class Judge:
             return "none", Findings()
         self._busy.add(node)
         try:
-            place = Place(function.source, node, node.body, "function")
+            place = Place(function.source, node, node.body, "inner")
             found = self.findings(place, depth)
             verdict = (
                 "right" if self.effective(place, found) else "broken" if found.broken or found.elsewhere else "none"
@@ -379,8 +414,8 @@ class Judge:
             if verdict == "none":
                 continue
             name = ast.unparse(call.func)
-            is_async = isinstance(value.node, ast.AsyncFunctionDef)
-            use = use_of(place.source, call)
+            is_async = any(isinstance(result, Pending) for result in self.program.returned(value))
+            use = place.use_of(call)
             if is_async and use == "plain":
                 text = f"{name}() is a coroutine function and is not awaited, so nothing is closed"
                 result.broken.append(Site(call, call.func, name, "unawaited_call", False, text))
@@ -392,7 +427,7 @@ class Judge:
 
     def _managed(self, place: Place) -> Iterator[Site]:
         """``async with client: yield`` closes when the block ends."""
-        if place.kind != "lifespan":
+        if place.kind != "lifespan" or place.function is None:
             return
         for node in own_nodes(place.function):
             if not isinstance(node, (ast.With, ast.AsyncWith)) or not any(
@@ -412,7 +447,7 @@ class Judge:
         if parts is None:
             return None
         receiver, name, has_default = parts
-        call, use = _use_of_reference(place.source, node)
+        call, use = _use_of_reference(place, node)
         if use == "inspected":
             return None
         classes, is_pending = self.clients(place.source, receiver)
@@ -489,11 +524,13 @@ class Judge:
 
     def _unbound(self, place: Place, node: ast.expr, receiver: ast.expr, name: str) -> Site | None:
         """A name that looks like the client and is bound to nothing that can be told."""
+        if self.getter is not None and not self.getter.classes and self._is_from_getter(place, receiver):
+            return Site(node, receiver, name, "unknown", True, f"nobody can tell what {self.getter.name}() returns")
         if self.getter is None or not isinstance(receiver, ast.Name) or not CLIENT_NAME.fullmatch(receiver.id):
             return None
         scope, bindings = self.program.lookup(place.source, receiver, receiver.id)
         values = self.program.values(place.source, receiver)
-        if values and not all(value == External("?") for value in values):
+        if values and not all(value == UNKNOWN for value in values):
             return None
         if scope is not None and any(b.expression is None or _is_something(b.expression) for b in bindings):
             raise HotfixError(
@@ -504,6 +541,18 @@ class Judge:
             )
         seen = f"{receiver.id} has no value at shutdown, so {receiver.id}.{name}() raises"
         return Site(node, receiver, name, "unbound", True, seen)
+
+    def _is_from_getter(self, place: Place, receiver: ast.expr) -> bool:
+        """Whether an expression comes from a getter whose result is unknown."""
+        if self.getter is None:
+            return False
+        expressions = [receiver]
+        if isinstance(receiver, ast.Name):
+            _scope, bindings = self.program.lookup(place.source, receiver, receiver.id)
+            expressions += [binding.expression for binding in bindings if binding.expression is not None]
+        found = {v for v in self.program.values(place.source, receiver) if v not in (UNKNOWN, Instance(UNKNOWN))}
+        is_called = any(f"{self.getter.text}(" in ast.unparse(expression) for expression in expressions)
+        return is_called or bool(found & set(self.getter.values))
 
     def _refuse_unreadable(self, place: Place, classes: list[Class | External], name: str, node: ast.expr) -> None:
         for cls in classes:
@@ -594,10 +643,10 @@ def class_name(cls: Class | External) -> str:
 
 
 def use_of(source: Source, node: ast.AST) -> str:
-    """What becomes of a call's value: ``awaited``, ``plain``, or ``either`` (awaited if it has to be)."""
+    """What becomes of a call's value: ``awaited``, ``returned``, ``plain``, or ``either`` (awaited if it has to be)."""
     parent = source.parents[node]
-    if isinstance(parent, ast.Await):
-        return "awaited"
+    if isinstance(parent, (ast.Await, ast.Return)):
+        return "awaited" if isinstance(parent, ast.Await) else "returned"
     if isinstance(parent, ast.Call) and node is not parent.func:
         name = ast.unparse(parent.func).rpartition(".")[2]
         return "plain" if name in INSPECTIONS else "awaited" if name in RUNNERS else use_of(source, parent)
@@ -643,18 +692,18 @@ def _closing_reference(node: ast.Attribute | ast.Call) -> tuple[ast.expr, str, b
     return None
 
 
-def _use_of_reference(source: Source, node: ast.expr) -> tuple[ast.Call | None, str]:
+def _use_of_reference(place: Place, node: ast.expr) -> tuple[ast.Call | None, str]:
     """The call that a reference to a method ends in, and what becomes of its value."""
-    parent = source.parents[node]
+    parent = place.source.parents[node]
     if isinstance(parent, ast.Call):
-        return (parent, use_of(source, parent)) if parent.func is node else (None, _use_as_argument(parent))
+        return (parent, place.use_of(parent)) if parent.func is node else (None, _use_as_argument(parent))
     if isinstance(parent, (ast.BoolOp, ast.IfExp, ast.List)):
-        return _use_of_reference(source, parent)
+        return _use_of_reference(place, parent)
     if isinstance(parent, ast.Assign) and isinstance(parent.targets[0], ast.Name):
-        reads = _later_reads(source, parent, parent.targets[0].id)
-        calls = [source.parents[read] for read in reads]
+        reads = _later_reads(place.source, parent, parent.targets[0].id)
+        calls = [place.source.parents[read] for read in reads]
         call = next((c for c in calls if isinstance(c, ast.Call) and isinstance(c.func, ast.Name)), None)
-        return (call, use_of(source, call)) if call else (None, "uncalled")
+        return (call, place.use_of(call)) if call else (None, "uncalled")
     if isinstance(parent, ast.keyword):
         return None, "either"
     return None, "inspected" if isinstance(parent, (ast.If, ast.Compare, ast.UnaryOp)) else "uncalled"
@@ -727,5 +776,5 @@ def _blocks(place: Place, broken: ast.expr, right: ast.expr) -> bool:
 
 
 def first(items: Iterable[Site]) -> Site:
-    """The attempt that comes first in the file."""
-    return min(items, key=lambda site: position(site.node))
+    """The attempt that matters: the first one in the file that is not merely skipped."""
+    return min(items, key=lambda site: (site.verdict == "missing" and not site.raises, position(site.node)))

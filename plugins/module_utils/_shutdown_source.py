@@ -34,6 +34,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._shutdown_judge 
     class_name,
     find_getter,
     find_places,
+    find_registrations,
     first,
     is_inspection,
     library_attributes,
@@ -80,8 +81,14 @@ def repair(path: str, *, project_root: str | None = None, getter: str = "get_red
     :param getter: the name of the function that gives the Redis client.
     :raises HotfixError: when a file can't be read, or the program leaves open what would be right.
     """
+    try:
+        return _repair(path, project_root or find_root(path), getter)
+    except RecursionError as error:
+        raise HotfixError("its expressions are nested too deeply to be read", path=path, remedy=BY_HAND) from error
+
+
+def _repair(path: str, root: str, getter: str) -> Repair:
     data = read_bytes(path)
-    root = project_root or find_root(path)
     before = Examination(path, root, data, getter)
     if not before.broken:
         return before.report("already_correct" if before.right else "not_found", before.seen(), data)
@@ -118,10 +125,15 @@ class Examination:
         self.getter = find_getter(self.program, self.source, getter)
         self.judge = Judge(self.program, self.getter)
         self.places = [(place, self.judge.findings(place)) for place in find_places(self.program, self.source)]
-        self.right: list[Site] = []
+        registered = [(place, self.judge.findings(place)) for place in find_registrations(self.source)]
+        self.right: list[Site] = [site for _place, found in registered for site in found.right]
         self.broken: list[tuple[Place, Findings]] = []
         for place, found in self.places:
             self._sort(place, found)
+        self.places += registered
+        for _place, found in registered:
+            for site in found.broken:
+                raise HotfixError(site.seen, path=path, line=site.line, remedy=BY_HAND)
 
     def _sort(self, place: Place, found: Findings) -> None:
         effective = self.judge.effective(place, found)
@@ -166,10 +178,10 @@ class Examination:
         if self.broken:
             place, found = self.broken[0]
             site = first(found.broken)
-            return f"in {place.function.name}(), line {site.line}, {site.seen}"
+            return f"in {place.name}(), line {site.line}, {site.seen}"
         if self.right:
             site = self.right[0]
-            return f"line {site.line} closes Redis: {ast.unparse(site.node)}"
+            return f"line {site.line} closes Redis: {ast.unparse(site.node)}()"
         return "no code that runs at shutdown tries to close Redis in this file"
 
     def report(self, status: str, seen: str, data: bytes) -> Repair:
@@ -198,7 +210,7 @@ class Examination:
             "file": self.program.shown(function.source.path) if function else None,
             "line": function.node.lineno if function else None,
             "place": place.kind if place else None,
-            "function": place.function.name if place else None,
+            "function": place.name if place else None,
             "shutdown_line": site.line,
         }
 
@@ -207,11 +219,15 @@ class Rewriter:
     """Writes the block for one place of a program that is examined and found broken."""
 
     def __init__(self, examination: Examination, place: Place, found: Findings) -> None:
+        function = place.function
+        if function is None:
+            raise HotfixError(first(found.broken).seen, path=examination.path, remedy=BY_HAND)
         self.judge = examination.judge
         self.program = examination.program
         self.getter = examination.getter
         self.path = examination.path
         self.place = place
+        self.function = function
         self.source = place.source
         self.sites = found.broken
         self.site = first(found.broken)
@@ -317,13 +333,13 @@ class Rewriter:
             module = "." * statement.level + (statement.module or "")
             renamed = "" if root == self.getter.name else f" as {root}"
             return [f"from {module} import {self.getter.name}{renamed}"]
-        raise self.refuse(f"{self.getter.text} is not known in {self.place.function.name}()")
+        raise self.refuse(f"{self.getter.text} is not known in {self.function.name}()")
 
     def _new_name(self) -> str:
         """A name for the client that takes nothing else's place in the function."""
         receiver = self.site.receiver
         own = [receiver.id] if isinstance(receiver, ast.Name) else []
-        function = self.place.function
+        function = self.function
         local = set(self.program.bindings(self.source, function))
         inside = {n for site in self.sites for n in ast.walk(self.source.statement(site.node))}
         read = {n.id for n in own_nodes(function) if isinstance(n, ast.Name) and n not in inside}
@@ -414,7 +430,7 @@ class Rewriter:
 
     def _need_await(self) -> None:
         """Something has to be awaited: the function must be ``async``, or be free to become so."""
-        function = self.place.function
+        function = self.function
         if isinstance(function, ast.AsyncFunctionDef) or self._may_become_async():
             return
         raise self.refuse(
@@ -423,7 +439,7 @@ class Rewriter:
         )
 
     def _may_become_async(self) -> bool:
-        function = self.place.function
+        function = self.function
         calls = [n for n in ast.walk(self.source.tree) if isinstance(n, ast.Call)]
         is_called = any(isinstance(n.func, ast.Name) and n.func.id == function.name for n in calls)
         at_exit = any(ast.unparse(n) == f"atexit.register({function.name})" for n in calls)
@@ -448,8 +464,11 @@ class Rewriter:
         start, end = block.index(min(tops, key=_line)), block.index(max(tops, key=_line))
         while start > 0 and self._is_binding(block[start - 1]):
             start -= 1
-        while end + 1 < len(block) and self._is_success(block[end + 1]):
-            end += 1
+        for number in range(end + 1, len(block)):
+            if self._is_success(block[number]) or self._uses_attempt(block[number]):
+                end = number
+            elif not self._is_reset(block[number]):
+                break
         if not all(self.is_redis_only(statement) for statement in block[start : end + 1]):
             other = next(s for s in block[start : end + 1] if not self.is_redis_only(s))
             raise self.refuse(f"{self.site.seen}; the same statement holds another step", other.lineno)
@@ -521,6 +540,7 @@ class Rewriter:
             return "redis" in ast.unparse(node).lower()
         if isinstance(node, ast.If):
             allowed = {
+                *self._made(),
                 self._root(),
                 *INSPECTIONS,
                 "inspect",
@@ -538,34 +558,41 @@ class Rewriter:
 
     def _is_attempt(self, node: ast.stmt) -> bool:
         """A simple statement that closes the client, sets its name to ``None``, or looks for its method."""
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
-            return node.value.value is None and ast.unparse(node.targets[0]) == self._one_line(self.site.receiver)
+        if self._is_reset(node):
+            return True
         if not isinstance(node, (ast.Expr, ast.Assign, ast.Return)):
             return False
         if not any(site.node in set(ast.walk(node)) for site in self.sites):
-            return (
-                isinstance(node, ast.Expr) and isinstance(node.value, (ast.Await, ast.Call)) and self._is_result(node)
-            )
+            return self._uses_attempt(node)
         own = {id(n) for site in self.sites for n in ast.walk(site.node)}
         for call in (n for n in ast.walk(node) if isinstance(n, ast.Call) and id(n) not in own):
             if any(call.func is site.node for site in self.sites) or _last_name(call) in (*WRAPPERS, *KEPT_WRAPPERS):
                 continue
             return False
-        return not isinstance(node, ast.Return) or node is self.place.function.body[-1]
+        return not isinstance(node, ast.Return) or node is self.function.body[-1]
 
-    def _is_result(self, node: ast.Expr) -> bool:
-        """``await result`` or ``closer()``, where the name was made from an attempt."""
-        value = node.value.value if isinstance(node.value, ast.Await) else node.value
-        name = value.func if isinstance(value, ast.Call) else value
-        if not isinstance(name, ast.Name):
-            return False
-        made = {
-            target.id
-            for site in self.sites
-            for target in getattr(self.source.statement(site.node), "targets", [])
-            if isinstance(target, ast.Name)
-        }
-        return name.id in made
+    def _is_reset(self, node: ast.stmt) -> bool:
+        """``redis_client = None``."""
+        is_none = isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and node.value.value is None
+        return is_none and ast.unparse(node.targets[0]) == self._one_line(self.site.receiver)  # type: ignore[attr-defined]
+
+    def _made(self) -> set[str]:
+        """Names that are made from an attempt: ``closer = getattr(client, "close")``, ``result = closer()``."""
+        made: set[str] = set()
+        for statement in self.place.nodes():
+            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+                is_attempt = any(site.node in set(ast.walk(statement)) for site in self.sites)
+                if is_attempt or (made and made & _names(statement.value)):
+                    made.add(statement.targets[0].id)
+        return made
+
+    def _uses_attempt(self, node: ast.stmt) -> bool:
+        """Whether a statement goes on with what an attempt gave, and does nothing else."""
+        made = self._made()
+        if isinstance(node, ast.If):
+            return bool(made & _names(node.test)) and all(map(self.is_redis_only, [*node.body, *node.orelse]))
+        value = node.value if isinstance(node, (ast.Expr, ast.Assign)) else None
+        return value is not None and bool(made & _names(value)) and _names(value) <= made
 
     def _own_try(self, block: list[ast.stmt]) -> Any:
         parent = self.source.parents[block[0]]
@@ -620,7 +647,7 @@ class Rewriter:
             is_log = isinstance(node, ast.stmt) and _is_log(node) and CLOSED in ast.unparse(node)
             if is_log and not any(statement.lineno <= position(node)[0] <= _end(statement) for statement in run):
                 edits.append(self._without(node))
-        function = self.place.function
+        function = self.function
         if isinstance(function, ast.FunctionDef) and self._awaits:
             line = self.lines[function.lineno - 1]
             edits.append((function.lineno - 1, function.lineno, [re.sub(r"^(\s*)def\b", r"\1async def", line)]))
@@ -656,7 +683,7 @@ class Rewriter:
                 new = self._attempt(statement, indent, action, run[number + 1 :])
                 lines += new if not is_done else []
                 is_done = True
-            else:
+            elif not self._uses_attempt(statement):
                 lines += self._own_lines(statement)
         return lines
 
@@ -705,7 +732,7 @@ class Rewriter:
         return [f"{indent}try:{self.newline}", *deeper, *self._handler(indent, unit)]
 
     def _handler(self, indent: str, unit: str) -> list[str]:
-        function = self.place.function
+        function = self.function
         used = {n.id for n in ast.walk(function) if isinstance(n, ast.Name)}
         name = next(name for name in (*ERROR_NAMES, "_redis_cleanup_error") if name not in used)
         log = self._log("warning", SKIPPED, name)
@@ -736,7 +763,7 @@ class Rewriter:
 
     def _unit(self) -> str:
         """One step of indentation, as the function has it."""
-        function = self.place.function
+        function = self.function
         outer, inner = self._indent(function), self._indent(function.body[0])
         return inner[len(outer) :] if inner.startswith(outer) and inner != outer else "    "
 

@@ -1,0 +1,22 @@
+"""Stands for redis-py: it is found by its name, outside of the project."""
+
+import record
+
+
+class ConnectionPool:
+    def disconnect(self):
+        record.EVENTS.append("closed")
+
+
+class Redis:
+    def __init__(self, connection_pool=None):
+        self.connection_pool = connection_pool or ConnectionPool()
+        self._owns_pool = connection_pool is None
+
+    def close(self):
+        if self._owns_pool:
+            self.connection_pool.disconnect()
+
+
+def from_url(url):
+    return Redis()

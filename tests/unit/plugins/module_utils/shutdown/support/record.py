@@ -1,0 +1,11 @@
+"""What really happened while a program ran."""
+
+EVENTS = []
+
+
+class Store:
+    def persist(self):
+        EVENTS.append("persisted")
+
+
+store = Store()
