@@ -164,9 +164,8 @@ def test_connections_of_others_and_to_other_ports_do_not_count(port):
     count = _lifespan_script.redis_connections
     with socket.create_connection(("127.0.0.1", port)) as one:
         assert (count(port), count(one.getsockname()[1])) == (1, 0)
-        script = f"{inspect.getsource(_lifespan_script).split('def main')[0]}
-print(redis_connections({port}))"
-        child = [sys.executable, "-c", script]
+        head = inspect.getsource(_lifespan_script).split("def main")[0]
+        child = [sys.executable, "-c", f"{head}\nprint(redis_connections({port}))"]
         assert subprocess.run(child, capture_output=True, text=True, check=True).stdout == "0\n"
     assert count(port) == 0
 
@@ -220,15 +219,13 @@ class CommandLine:
             raise subprocess.TimeoutExpired(argv, timeout)
         arguments = [sys.executable, *argv[argv.index("-W") :]]
         environment = {**os.environ, "PORT": str(self.port)}
-        done = subprocess.run(
-            arguments, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(arguments, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
         return Completed(done.returncode, done.stdout, done.stderr)
 
     def inspect(self, words):
         if words[0] == "image":
             config = {"Cmd": ["uvicorn", "main:app"], "Entrypoint": None}
-            return Completed(0, json.dumps([{"Config": config}]), "") if self.image else Completed(1, "", "no such image")
+            return Completed(0, json.dumps([{"Config": config}]), "") if self.image else Completed(1, "", "no such")
         labels = {"com.docker.compose.project.working_dir": str(self.folder), "com.docker.compose.service": "backend"}
         return Completed(
             0, json.dumps([{"Id": "c1", "Name": "/c1", "Config": {"Labels": labels}, "State": {"Running": True}}]), ""

@@ -361,7 +361,7 @@ LOOK_ALIKES = {
     + "class Redisplay:\n    def stop(self): ...\n\ndef shutdown():\n    view = Redisplay()\n    view.close()\n",
     "no such getter": "def shutdown():\n    pool.close()\n    redis_client.close()\n",
     "before the yield": HEAD + LIFESPAN.replace("    yield\n", "    redis_client.close()\n    yield\n"),
-    "a getter of something else": "def get_redis_client():\n    return {}\ndef shutdown():\n    get_redis_client().clear()\n",
+    "a getter of a dict": "def get_redis_client():\n    return {}\ndef shutdown():\n    get_redis_client().clear()\n",
     "a nested function": HEAD + LIFESPAN + "    def later():\n        redis_client.close()\n",
     "a subscription": HEAD + "def shutdown():\n    pubsub = redis_manager.pubsub()\n    pubsub.close()\n",
     "a helper that only logs": HEAD + "from deps import log_close\n" + LIFESPAN + "    log_close()\n",
@@ -394,7 +394,8 @@ REFUSED = {
     ),
     "nothing to close it with": (
         shutdown("await redis_client.close()"),
-        "class RedisClient:\n    def get(self): ...\n_c = RedisClient()\nasync def get_redis_client():\n    return _c\n",
+        "class RedisClient:\n    def get(self): ...\n"
+        "_c = RedisClient()\nasync def get_redis_client():\n    return _c\n",
         ("main.py:13: RedisClient (deps.py:1) has no method that closes it: it has get",),
     ),
     "a new client each time": (

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Runs programs, one after the other, and prints what each did as a line of JSON: python runner.py DIRECTORY..."""
 
 import asyncio

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What really happened while a program ran."""
 
 EVENTS = []

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """As much of a web framework as starts and stops an application."""
 
 import inspect

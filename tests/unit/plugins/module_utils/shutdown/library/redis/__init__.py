@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Stands for redis-py: it is found by its name, outside of the project."""
 
 import record

@@ -1,3 +1,6 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The asynchronous half of what stands for redis-py."""
+
 import record
 
 
