@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dotenv import dotenv_values
 
 PROJECT = "/opt/wealth-coach-ai"
 BACKEND = "wealth_coach_backend"
@@ -80,7 +81,7 @@ def test_handoff_is_private_and_the_mobile_configuration_has_the_key(state: Path
     (file,) = (state / "handoff").glob("*.vault.yml")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert new_key not in file.read_text(encoding="utf-8")
-    assert f"WEALTH_COACH_API_KEY='{new_key}'" in (state / "mobile.env").read_text(encoding="utf-8").splitlines()
+    assert dotenv_values(state / "mobile.env") == {"WEALTH_COACH_API_KEY": new_key}
 
 
 @pytest.mark.fix("keys")
@@ -183,15 +184,17 @@ def test_stop_closes_redis_and_says_so(host: Any, api: Any, new_key: str) -> Non
     assert redis_clients(host, address)
     stopping = host.check_output("date -u +%Y-%m-%dT%H:%M:%S.%NZ")
     host.check_output(f"cd {PROJECT} && docker compose stop backend")
-    assert redis_clients(host, address) == []
-    result = host.run("docker logs --since %s %s", stopping, BACKEND)
+    try:
+        assert redis_clients(host, address) == []
+        result = host.run("docker logs --since %s %s", stopping, BACKEND)
+    finally:
+        host.check_output(f"cd {PROJECT} && docker compose start backend")
+        api.wait()
     text = result.stdout + result.stderr
     assert text.count("✓ Redis connections closed") == 2
     assert text.count("✓ Vector database persisted") == 2
     assert "Shutdown error" not in text
     assert "never awaited" not in text
-    host.check_output(f"cd {PROJECT} && docker compose start backend")
-    api.wait()
 
 
 @pytest.mark.fix("redis")
