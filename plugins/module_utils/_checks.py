@@ -292,12 +292,19 @@ def _policy(observed: Observed) -> Check:
     policy = observed["container_after"]["restart_policy"]
     retries = f":{policy['maximum_retry_count']}" if policy["maximum_retry_count"] else ""
     shown = f"the engine's effective policy is {policy['name'] or 'no'}{retries}"
+    down = [
+        other["item"]
+        for other in observed["others"]
+        if not (other["exists"] and other["restart_policy"]["survives_reboot"])
+    ]
+    if not policy["survives_reboot"]:
+        return _check("Restart policy", "survives_reboot", "fail", f"{shown}: stays down after a reboot")
     return _pass_if(
         "Restart policy",
         "survives_reboot",
-        policy["survives_reboot"],
-        f"{shown}: back after a crash and after a reboot",
-        f"{shown}: stays down after a reboot",
+        not down,
+        f"{shown}: back after a crash and after a reboot, and so is what it depends on",
+        f"{shown}, but after a reboot it lacks what it depends on: {', '.join(down)} stays down",
     )
 
 

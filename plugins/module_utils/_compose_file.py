@@ -315,6 +315,17 @@ class Project:
         data: dict[str, Any] = interpolate(self.service(name), self.variables())
         return data
 
+    def dependencies(self, name: str) -> list[str]:
+        """The services that have to run for ``name`` to run, nearest first; not those that it waits for to complete."""
+        found: list[str] = []
+        waiting = [name]
+        while waiting:
+            for other, wait in (self.service(waiting.pop(0)).get("depends_on") or {}).items():
+                if wait["condition"] != "service_completed_successfully" and other not in (name, *found):
+                    found.append(other)
+                    waiting.append(other)
+        return found
+
     def variables(self) -> dict[str, str]:
         """What the project's ``.env`` sets; nothing when there is none."""
         path = os.path.join(self.project_src, ".env")

@@ -136,6 +136,14 @@ files:
   type: list
   elements: str
   returned: success
+dependencies:
+  description:
+    - The services that have to run for this one to run, through C(depends_on), nearest first.
+    - Those that it waits for to complete, such as a migration, are not among them.
+  type: list
+  elements: str
+  returned: success
+  sample: [redis]
 backup_file:
   description: The copy of RV(file) as it was.
   type: str
@@ -243,6 +251,7 @@ class ComposeService:
             "file": paths[0] if paths else self.before.home(self.service).path,
             "changed_files": paths,
             "files": [file.path for file in after.files],
+            "dependencies": after.dependencies(self.service),
             "restart_policy": policy(after, self.service),
             "validated": accepted(Docker(), after, [now for _was, now in changes], self.secrets),
             "diff": [difference(was, now) for was, now in changes],

@@ -136,9 +136,10 @@ def test_env_file_differs_only_in_the_lines_meant(host: Any, before: Path) -> No
 
 
 @pytest.mark.fix("restart_policy")
-def test_compose_file_differs_only_in_the_restart_policy(host: Any, before: Path) -> None:
+def test_compose_file_differs_only_in_the_restart_policies(host: Any, before: Path) -> None:
     assert [line.split() for line in changed_lines(host, before, "docker-compose.yml")] == [
-        ["+", "restart:", "unless-stopped"]
+        ["+", "restart:", "unless-stopped"],
+        ["+", "restart:", "unless-stopped"],
     ]
 
 

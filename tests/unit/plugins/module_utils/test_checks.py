@@ -37,6 +37,7 @@ def good() -> dict[str, Any]:
     return {
         "container": container,
         "container_after": copy.deepcopy(container),
+        "others": [{"item": "redis", "exists": True, "restart_policy": {"survives_reboot": True}}],
         "watched": 300,
         "log": {
             "lines": 40,
@@ -139,6 +140,12 @@ BREAKS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
         "survives_reboot",
         "fail",
     ),
+    "Redis stays down": (
+        lambda o: o["others"][0]["restart_policy"].update(survives_reboot=False),
+        "survives_reboot",
+        "fail",
+    ),
+    "Redis is not there": (lambda o: o["others"][0].update(exists=False), "survives_reboot", "fail"),
     "debug is on": (
         lambda o: o["container"]["environment"].update(DEBUG=fingerprint("true")),
         "production_settings",
@@ -211,9 +218,7 @@ def test_summary_shows_before_and_after_and_fits_a_terminal() -> None:
     assert rows["Development API key"] == ("fail", "pass")
     assert rows["Production settings"] == ("action", "action")
     assert summary["fixed"] is True
-    assert summary["actions"] == [
-        "OPENAI_API_KEY breaks dev_key. Put the production key into the file."
-    ]
+    assert summary["actions"] == ["OPENAI_API_KEY breaks dev_key. Put the production key into the file."]
     lines = _checks.summary_table(summary)
     assert max(len(line) for line in lines) <= _checks.WIDTH
     assert any(OLD_KEY in line for line in lines)

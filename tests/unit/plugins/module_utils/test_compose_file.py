@@ -359,6 +359,27 @@ def test_override_that_compose_would_not_load(tmp_path: Path):
         Project.load(str(tmp_path)).override_path()
 
 
+def test_dependencies_are_what_has_to_run(tmp_path: Path):
+    write(
+        tmp_path,
+        compose__yml="""
+services:
+  web:
+    image: i
+    depends_on:
+      api: {condition: service_healthy}
+      migrate: {condition: service_completed_successfully}
+  api: {image: i, depends_on: [redis, web]}
+  migrate: {image: i, depends_on: [database]}
+  redis: {image: i}
+  database: {image: i}
+""",
+    )
+    project = Project.load(str(tmp_path))
+    assert project.dependencies("web") == ["api", "redis"]
+    assert project.dependencies("redis") == []
+
+
 def test_resolved_takes_variables_from_dotenv(tmp_path: Path):
     write(
         tmp_path,
