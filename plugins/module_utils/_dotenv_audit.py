@@ -14,12 +14,21 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import 
 
 # With one of these a file is not secure.
 SEVERE = ("critical", "high")
-# Settings about a secret, such as ACCESS_TOKEN_EXPIRE_MINUTES, JWT_ALGORITHM and SSL_KEY_FILE, are none themselves.
+# Settings about a secret, such as ACCESS_TOKEN_EXPIRE_MINUTES, JWT_ALGORITHM and SSL_KEY_FILE, are none themselves; nor
+# is a public key, nor TOKENIZERS_PARALLELISM.
 _ABOUT_A_SECRET = re.compile(
-    r"(?:^|_)(?:ALGORITHM|AUDIENCE|COUNT|DAYS?|DIR|ENABLED?|ENDPOINT|EXPIR\w*|FILE|HEADER|HOST|HOURS?|ID|ISSUER|LENGTH"
-    r"|LIFETIME|LIMIT|MAX\w*|MIN\w*|MINUTES?|NAME|PATH|PER_\w+|PREFIX|REQUIRED?|SECONDS?|SIZE|TTL|TYPE|URI|URL)(?:_|$)",
+    r"(?:^|_)(?:ALG|ALGORITHMS?|AUDIENCE|BACKEND|COLUMN|COUNT|DAYS?|DIR|ENABLED?|ENCODING|ENDPOINT|EXPIR\w*|FIELD|FILE|FORMAT"
+    r"|HASHER|HEADER|HOST|HOURS?|ID|ISSUER|LEEWAY|LENGTH|LIFETIME|LIMIT|MAX\w*|MIN\w*|MINUTES?|MODE|NAME|PATH|PER_\w+|POLICY"
+    r"|PORT|PREFIX|PROVIDER|PUBLIC|PUBLISHABLE|REGION|REQUIRED?|ROUNDS|SECONDS?|SIZE|TIMEOUT|TOKENIZERS?|TTL|TYPE|URI|URL"
+    r"|USER|USERNAME|VERSION|WINDOW)(?:_|$)",
     re.IGNORECASE,
 )
+# A switch or a small number is a setting, whatever its name says; but 1234 may be a password.
+_SWITCH = re.compile(r"true|false|yes|no|on|off|none|null", re.IGNORECASE)
+_SMALL_NUMBER = re.compile(r"-?[0-9]{1,5}(?:\.[0-9]{1,3})?")
+_PASSWORD_NAME = re.compile(r"pass|pwd|pin(?:$|_)", re.IGNORECASE)
+_STRINGS = re.compile(r"\[\s*[\"']")
+_OBJECTS = re.compile(r"(?:\[\s*)?\{\s*\"")
 _SEVERAL = re.compile(r"(?:KEYS|TOKENS|SECRETS|PASSWORDS)(?:_|$)", re.IGNORECASE)
 
 
@@ -41,28 +50,33 @@ class Finding:
     message: str
 
 
-def holds_secret(name: str) -> bool:
-    """Whether a variable of this name is taken for a secret: by words such as KEY, SECRET, TOKEN, PASSWORD."""
-    return bool(SECRET_NAME.search(name)) and not _ABOUT_A_SECRET.search(name)
+def holds_secret(name: str, value: str) -> bool:
+    """Whether a variable is taken for a secret: by words in its name such as KEY, SECRET, TOKEN, PASSWORD.
+
+    An empty value, a switch such as ``false``, and a small number under a name without PASSWORD are none.
+    """
+    if not value or not SECRET_NAME.search(name) or _ABOUT_A_SECRET.search(name) or _SWITCH.fullmatch(value):
+        return False
+    return bool(_PASSWORD_NAME.search(name)) or not _SMALL_NUMBER.fullmatch(value)
 
 
 def audit(
     document: Document,
-    required: Mapping[str, str],
+    required: Mapping[str, str | None],
     deny_patterns: Sequence[str] = (),
     min_entropy_bits: float = MIN_ENTROPY_BITS,
 ) -> list[Finding]:
     """All findings about a file's content, in the order of its lines.
 
-    :param required: the value that each of these variables must have.
+    :param required: the value that each of these variables must have; ``None`` for any that is not empty.
     :raises HotfixError: when a pattern is not a regular expression.
     """
-    found: list[Finding] = []
+    found = list(_file(document))
     for name in dict.fromkeys(entry.name for entry in document.entries):
         entry = document.effective(name)
         if entry is None:
             continue
-        if entry.value and not entry.interpolated and holds_secret(name):
+        if not entry.interpolated and holds_secret(name, entry.value or ""):
             found += _weak(document, entry, deny_patterns, min_entropy_bits)
         found += _written(document, entry)
     found += _required(document, required)
@@ -70,9 +84,10 @@ def audit(
 
 
 def _weak(document: Document, entry: Entry, deny_patterns: Sequence[str], min_entropy_bits: float) -> Iterator[Finding]:
-    several = bool(_SEVERAL.search(entry.name)) or (entry.value or "").lstrip().startswith('["')
+    value = (entry.value or "").strip()
+    several = not _OBJECTS.match(value) and bool(_SEVERAL.search(entry.name) or _STRINGS.match(value))
     try:
-        keys = split(entry.value or "", "auto" if several else "scalar")
+        keys = split(value, "auto" if several else "scalar")
     except HotfixError as error:
         yield Finding("unparsable", entry.name, entry.line, "critical", f"{entry.name}: {error.message}.")
         return
@@ -81,6 +96,17 @@ def _weak(document: Document, entry: Entry, deny_patterns: Sequence[str], min_en
         for weakness in weaknesses(key, deny_patterns, min_entropy_bits):
             message = f"{which} {weakness.message}."
             yield Finding(weakness.rule, entry.name, entry.line, weakness.severity, message)
+
+
+def _file(document: Document) -> Iterator[Finding]:
+    """What concerns every line: marks that only some readers skip."""
+    if document.bom:
+        message = "The file begins with a byte order mark, which a shell takes for a part of the first name."
+        yield Finding("unportable_value", "", 1, "low", message)
+    before, crlf, _after = document.text.partition("\r\n")
+    if crlf:
+        message = "Lines end in CRLF, and a shell takes the CR for a part of the value."
+        yield Finding("unportable_value", "", before.count("\n") + 1, "low", message)
 
 
 def _written(document: Document, entry: Entry) -> Iterator[Finding]:
@@ -94,11 +120,17 @@ def _written(document: Document, entry: Entry) -> Iterator[Finding]:
         yield Finding("unportable_value", name, entry.line, "low", f"{name} {problem}.")
 
 
-def _required(document: Document, required: Mapping[str, str]) -> Iterator[Finding]:
+def _required(document: Document, required: Mapping[str, str | None]) -> Iterator[Finding]:
     for name, value in required.items():
         entry = document.effective(name)
-        if entry is None or entry.value is None:
-            yield Finding("missing", name, 0, "high", f"{name} is not set.")
-        elif entry.value != value:
+        if entry is None or entry.value is None or (value is None and not entry.value):
+            line = entry.line if entry else 0
+            yield Finding("missing", name, line, "high", f"{name} {'has no value' if entry else 'is not set'}.")
+        elif value is not None and not _same(entry.value, value):
             message = f"{name} does not have the value that is required."
             yield Finding("wrong_value", name, entry.line, "high", message)
+
+
+def _same(found: str, wanted: str) -> bool:
+    """Whether a program takes both for the same: False and false are one switch."""
+    return found == wanted or (wanted in ("true", "false") and found.lower() == wanted)

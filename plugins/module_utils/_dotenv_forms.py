@@ -7,7 +7,10 @@ on which all of these readers agree when they are run on them.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 
@@ -43,6 +46,28 @@ def encode(value: str) -> str:
     raise HotfixError(
         f"the value holds {reason}, and cannot be written so that every reader gets it",
         remedy="Choose another value, or give it to the program as a file",
+    )
+
+
+def as_texts(values: Mapping[Any, Any], option: str) -> dict[str, str]:
+    """Values from YAML as an environment holds them; a list of strings as JSON, which Jinja makes of JSON text itself.
+
+    :param option: the name of the module's option, for errors.
+    :raises HotfixError: for null and mappings, which have no single textual form.
+    """
+    return {str(name): _as_text(str(name), value, option) for name, value in values.items()}
+
+
+def _as_text(name: str, value: Any, option: str) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    if isinstance(value, list) and all(isinstance(element, str) for element in value):
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    raise HotfixError(
+        f"{name} in {option} is neither text, a number, a boolean nor a list of strings",
+        remedy="Write it as a quoted string",
     )
 
 

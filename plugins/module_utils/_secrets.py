@@ -57,6 +57,20 @@ def register(module: Any, values: Iterable[str]) -> None:
     module.no_log_values.update(value for value in values if len(value) >= SHORTEST_MASKED)
 
 
+def hide_option(module: Any, option: str, texts: Mapping[str, str]) -> None:
+    """Show the values of a dictionary option as fingerprints wherever Ansible shows the module's arguments.
+
+    Ansible itself would mask each of them in all of the result, and with "true" or "2" among them garble it. Instead
+    only the secret ones are masked; the module must not put any of these values into its result.
+
+    :param module: the running ``AnsibleModule``; ``option`` has ``no_log`` in its specification.
+    :param texts: the option's values as text.
+    """
+    module.no_log_values.clear()
+    register(module, secret_values(texts))
+    module.params[option] = {name: fingerprint(value) for name, value in texts.items()}
+
+
 def redact(text: str, values: Iterable[str]) -> str:
     """``text`` with each of ``values`` replaced by its fingerprint, longest value first."""
     for value in sorted({value for value in values if len(value) >= SHORTEST_MASKED}, key=len, reverse=True):

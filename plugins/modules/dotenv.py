@@ -24,7 +24,7 @@ options:
     required: true
   values:
     description:
-      - Variables to set, as name and value. Booleans become V(true) or V(false).
+      - Variables to set, as name and value. Booleans become V(true) or V(false), a list of strings becomes JSON.
       - Values are never shown, only their fingerprints, C(sha256:<first 8 hexadecimal digits> len=<length>).
     type: dict
     default: {}
@@ -34,7 +34,7 @@ options:
     elements: str
     default: []
   create:
-    description: Make the file, with mode V(0600), when there is none.
+    description: Make the file, with mode V(0600) unless O(mode) says otherwise, when there is none.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -42,6 +42,8 @@ extends_documentation_fragment:
   - composeops.hotfix._attributes
   - composeops.hotfix._attributes.FULL
   - composeops.hotfix._project.BACKUP
+notes:
+  - The file is always replaced in one step, so O(unsafe_writes) makes no difference.
 seealso:
   - module: composeops.hotfix.dotenv_info
   - module: composeops.hotfix.key_rotation
@@ -76,19 +78,26 @@ changed_names:
 backup_file:
   description: The copy of the file as it was.
   type: str
-  returned: when O(backup=true) and the file was changed
+  returned: when O(backup=true) and the file's content was changed, which it is not in check mode
   sample: /opt/wealth-coach-ai/.env.20251018T021500.123456Z.bak
 """
 
+import errno
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import Document, parse, redacted
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_forms import as_texts
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._files import backup, read_bytes, write_atomic
-from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint, register, secret_values
+from ansible_collections.composeops.hotfix.plugins.module_utils._files import (
+    backup,
+    problem,
+    read_bytes,
+    write_atomic,
+)
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import hide_option
 
 ARGUMENTS: dict[str, Any] = {
     "path": {"type": "path", "required": True},
@@ -101,27 +110,12 @@ ARGUMENTS: dict[str, Any] = {
 PRIVATE = 0o600
 
 
-def as_text(name: str, value: Any) -> str:
-    """A value from YAML as an environment holds it.
-
-    :raises HotfixError: for null, lists and mappings, which have no single textual form.
-    """
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (str, int, float)):
-        return str(value)
-    raise HotfixError(
-        f"{name} is {'null' if value is None else 'a list or a mapping'} in values",
-        remedy="Give a string, a number or a boolean; write a JSON list as a quoted string",
-    )
-
-
 def wanted(params: Mapping[str, Any]) -> dict[str, str]:
     """The variables to set.
 
     :raises HotfixError: when a name is to be set and removed, or a value has no textual form.
     """
-    values = {str(name): as_text(str(name), value) for name, value in params["values"].items()}
+    values = as_texts(params["values"], "values")
     both = sorted(set(values) & set(params["absent"]))
     if both:
         raise HotfixError(f"{', '.join(both)} is both in values and in absent", remedy="Name it in one of them")
@@ -131,11 +125,25 @@ def wanted(params: Mapping[str, Any]) -> dict[str, str]:
 def read(path: str, create: bool) -> tuple[Document, bool]:
     """The file's document, and whether the file is there.
 
-    :raises HotfixError: when it cannot be read or parsed, or is missing without ``create``.
+    :raises HotfixError: when it cannot be read, parsed or made, or is missing without ``create``.
     """
-    if create and not os.path.lexists(path):
-        return parse(b"", path), False
-    return parse(read_bytes(path), path), True
+    if os.path.lexists(path):
+        return parse(read_bytes(path), path), True
+    if not create:
+        raise HotfixError("there is no such file", path=path, remedy="Check the path, or set create: true")
+    return parse(b"", path), False
+
+
+def require_folder(path: str) -> None:
+    """Fail in check mode as well where the file could not be replaced.
+
+    :raises HotfixError: when its folder is missing or may not be changed.
+    """
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(folder):
+        raise problem(FileNotFoundError(errno.ENOENT, folder), path, "write")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise problem(PermissionError(errno.EACCES, folder), path, "write")
 
 
 def changed_names(before: Document, after: Document) -> list[str]:
@@ -148,29 +156,33 @@ def changed_names(before: Document, after: Document) -> list[str]:
     return sorted(name for name in names if written(before, name) != written(after, name))
 
 
+def set_attributes(module: AnsibleModule, changed: bool) -> tuple[bool, str]:
+    """Set owner, mode and the like on the file itself, not on a link to it; what changed, in words."""
+    attributes = module.load_file_common_arguments(module.params, os.path.realpath(module.params["path"]))
+    diff: dict[str, dict[str, str]] = {}
+    changed = module.set_fs_attributes_if_different(attributes, changed, diff)
+    before, after = diff.get("before", {}), diff.get("after", {})
+    return changed, "".join(f"{name}: {before.get(name)} -> {after[name]}\n" for name in sorted(after))
+
+
 def run(module: AnsibleModule, values: Mapping[str, str]) -> dict[str, Any]:
     """Change the file as asked, and say what was done."""
     path: str = module.params["path"]
     before, exists = read(path, module.params["create"])
     after = before.set(values).remove(module.params["absent"])
     changed = after.data != before.data or not exists
-    result: dict[str, Any] = {
-        "changed": changed,
-        "changed_names": changed_names(before, after),
-        "diff": {
-            "before_header": path,
-            "after_header": path,
-            "before": redacted(before),
-            "after": redacted(after),
-        },
-    }
+    diff = {"before_header": path, "after_header": path, "before": redacted(before), "after": redacted(after)}
+    result: dict[str, Any] = {"changed": changed, "changed_names": changed_names(before, after), "diff": diff}
+    if changed:
+        require_folder(path)
     if changed and not module.check_mode:
         if exists and module.params["backup"]:
             result["backup_file"] = backup(path, keep=module.params["backup_keep"])
         write_atomic(path, after.data, mode=PRIVATE)
     if exists or not module.check_mode:
-        attributes = module.load_file_common_arguments(module.params)
-        result["changed"] = module.set_fs_attributes_if_different(attributes, changed)
+        result["changed"], prepared = set_attributes(module, changed)
+        if prepared:
+            diff["prepared"] = prepared
     return result
 
 
@@ -178,10 +190,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, add_file_common_args=True, supports_check_mode=True)
     try:
         values = wanted(module.params)
-        # Masking words such as "true" wherever they occur would garble the result; the values themselves are not in it.
-        module.no_log_values.clear()
-        register(module, secret_values(values))
-        module.params["values"] = {name: fingerprint(value) for name, value in values.items()}
+        hide_option(module, "values", values)
         result = run(module, values)
     except HotfixError as error:
         module.fail_json(msg=str(error))

@@ -13,19 +13,22 @@ description:
   - Reads the file as Compose does and names what is wrong with it, by rule, variable, line and severity. No value is
     shown, only fingerprints, C(sha256:<first 8 hexadecimal digits> len=<length>).
   - "Rules about secrets: C(dev_key), C(published_key), C(placeholder) (critical), C(low_entropy), C(denied) (high).
-    A variable counts as a secret by its name (C(KEY), C(SECRET), C(TOKEN), C(PASSWORD) and the like); the elements of a
-    list are judged one by one."
+    A variable counts as a secret by its name (C(KEY), C(SECRET), C(TOKEN), C(PASSWORD) and the like), unless the name
+    goes on to say that it is about one (C(KEY_FILE), C(TOKEN_TTL)), or the value is empty, a switch, a small number or
+    refers to another variable. The elements of a JSON or comma-separated list are judged one by one."
   - "Rules about settings: C(missing) and C(wrong_value) (high)."
   - "Rules about the file: C(unparsable) (critical: Compose cannot read it), C(open_mode) (high: everybody may read it,
-    medium: the group may), C(tracked_by_git) (high), C(duplicate) (medium), C(unportable_value) (low: readers take it
-    differently)."
+    or others may write it; medium: the group may read it), C(tracked_by_git) (high), C(duplicate) (medium),
+    C(unportable_value) (low: readers take it differently)."
 options:
   path:
     description: The environment file.
     type: path
     required: true
   required:
-    description: Variables that have to be set to these values.
+    description:
+      - Variables that have to be set to these values, or with null to any value that is not empty.
+      - The values are shown as fingerprints only.
     type: dict
     default: {}
   deny_patterns:
@@ -120,27 +123,30 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import Document, parse, shown_name
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_audit import SEVERE, Finding, audit
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_forms import as_texts
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import read_bytes
 from ansible_collections.composeops.hotfix.plugins.module_utils._git import Git, find_work_tree
 from ansible_collections.composeops.hotfix.plugins.module_utils._keys import MIN_ENTROPY_BITS
-from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint, hide_option
 
 ARGUMENTS: dict[str, Any] = {
     "path": {"type": "path", "required": True},
-    "required": {"type": "dict", "default": {}},
+    "required": {"type": "dict", "default": {}, "no_log": True},
     "deny_patterns": {"type": "list", "elements": "str", "default": []},
     "min_entropy_bits": {"type": "float", "default": MIN_ENTROPY_BITS},
 }
 
 
 def open_mode(path: str) -> list[Finding]:
-    """A finding when others than the owner may read the file."""
-    mode = os.stat(path).st_mode
-    if not mode & 0o044:
+    """A finding when others than the owner may read or write the file."""
+    mode = os.stat(path).st_mode & 0o7777
+    if not mode & 0o066:
         return []
-    who, severity = ("everybody", "high") if mode & 0o004 else ("its group", "medium")
-    message = f"The file may be read by {who} (mode {mode & 0o7777:04o}); chmod 600 closes it."
+    what = "written" if mode & 0o022 else "read"
+    who = "everybody" if mode & (0o002 if mode & 0o022 else 0o004) else "its group"
+    severity = "medium" if (what, who) == ("read", "its group") else "high"
+    message = f"The file may be {what} by {who} (mode {mode:04o}); chmod 600 closes it."
     return [Finding("open_mode", "", 0, severity, message)]
 
 
@@ -179,17 +185,13 @@ def variables(document: Document) -> list[dict[str, Any]]:
     return shown
 
 
-def run(params: dict[str, Any]) -> dict[str, Any]:
+def run(params: dict[str, Any], required: dict[str, str | None]) -> dict[str, Any]:
     """Audit the file.
 
     :raises HotfixError: when it cannot be read.
     """
     path: str = params["path"]
     data = read_bytes(path)
-    required = {
-        str(name): str(value).lower() if isinstance(value, bool) else str(value)
-        for name, value in params["required"].items()
-    }
     findings = open_mode(path) + tracked_by_git(path)
     shown: list[dict[str, Any]] = []
     try:
@@ -210,8 +212,11 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    required = module.params["required"]
     try:
-        result = run(module.params)
+        texts = as_texts({name: value for name, value in required.items() if value is not None}, "required")
+        hide_option(module, "required", texts)
+        result = run(module.params, {str(name): texts.get(str(name)) for name in required})
     except HotfixError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module dotenv_info, run as Ansible runs it, with real git repositories."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
+
+Run = Callable[..., dict[str, Any]]
+STRONG = "Jq3vT9xYb2LkR7mWc5PzH8nDf4sGa6UeV1tKoXiQyZw"
+RULES = {"dev_key", "published_key", "placeholder", "low_entropy", "denied"}
+
+
+@pytest.fixture
+def audit(run_module: Run, tmp_path: Path) -> Run:
+    """Audit a file of this content, mode 0600, which stays as it is."""
+
+    def run(content: str | bytes, **args: Any) -> dict[str, Any]:
+        path = tmp_path / ".env"
+        data = content if isinstance(content, bytes) else content.encode()
+        path.write_bytes(data)
+        path.chmod(args.pop("mode", 0o600))
+        result = run_module("dotenv_info", {"path": str(path), **args})
+        assert result == run_module("dotenv_info", {"path": str(path), **args}, check=True)
+        assert path.read_bytes() == data
+        assert not result["changed"]
+        return result
+
+    return run
+
+
+def rules(result: dict[str, Any]) -> list[tuple[str, str, int, str]]:
+    return [tuple(finding[key] for key in ("rule", "name", "line", "severity")) for finding in result["findings"]]
+
+
+def test_the_runbooks_file(audit: Run) -> None:
+    result = audit(
+        'ENVIRONMENT=development\nVALID_API_KEYS=\'["dev-key-12345"]\'\nJWT_SECRET_KEY="[64-char random string]"\n'
+        'OPENAI_API_KEY="sk-proj-[PRODUCTION_KEY]"\n',
+        required={"ENVIRONMENT": "production", "DEBUG": False},
+    )
+    found = set(rules(result))
+    assert found >= {
+        ("missing", "DEBUG", 0, "high"),
+        ("wrong_value", "ENVIRONMENT", 1, "high"),
+        ("dev_key", "VALID_API_KEYS", 2, "critical"),
+        ("published_key", "VALID_API_KEYS", 2, "critical"),
+        ("placeholder", "JWT_SECRET_KEY", 3, "critical"),
+        ("placeholder", "OPENAI_API_KEY", 4, "critical"),
+    }
+    assert [line for _rule, _name, line, _severity in rules(result)] == sorted(
+        line for _r, _n, line, _s in rules(result)
+    )
+    assert not result["secure"]
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        ("dev-key-12345", "dev_key"),
+        ("xK9mP2nQ8rL5vW3jH7fA1cB4dE6gT0yU2sR9pM5nL8v", "published_key"),
+        ("production-api-key-1", "published_key"),
+        ("your-openai-api-key", "placeholder"),
+        ("CHANGE-THIS-IN-PRODUCTION", "placeholder"),
+        ("[64-char random string]", "placeholder"),
+        ("example", "placeholder"),
+        ("todo", "placeholder"),
+        ("abc123", "low_entropy"),
+        ("a" * 64, "low_entropy"),
+    ],
+)
+@pytest.mark.parametrize(
+    "form", ["JWT_SECRET_KEY='{}'\n", "VALID_API_KEYS='[\"{}\"]'\n", "VALID_API_KEYS='" + STRONG + ",{}'\n"]
+)
+def test_an_unsafe_key_is_found(audit: Run, value: str, rule: str, form: str) -> None:
+    result = audit(form.format(value))
+    assert rule in {finding["rule"] for finding in result["findings"]}
+    assert not result["secure"]
+    for finding in result["findings"]:
+        assert finding["line"] == 1
+        assert value not in finding["message"]
+
+
+def test_strong_keys_are_secure(audit: Run) -> None:
+    tokens = [secrets.token_urlsafe(32) for _ in range(400)]
+    lines = [f"KEY_{number}={token}\n" for number, token in enumerate(tokens)]
+    result = audit("".join(lines) + f"VALID_API_KEYS='{json.dumps(tokens, separators=(',', ':'))}'\n")
+    # A word such as "dev-" at the very beginning of a random token is as likely as one in ten million.
+    assert result["findings"] == []
+    assert result["secure"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ACCESS_TOKEN_EXPIRE_MINUTES=30", "JWT_ALGORITHM=HS256", "SSL_KEY_FILE=/etc/ssl/key.pem", "MAX_TOKENS=4096",
+        "TOKENIZERS_PARALLELISM=false", "API_KEY_HEADER=X-API-Key", "AWS_ACCESS_KEY_ID=AKIA0000000000000000",
+        "REQUIRE_API_KEY=true", "TOKEN_BUCKET=30", "SENTRY_TOKEN=", "DB_PASSWORD=${OTHER}",
+        "STRIPE_PUBLISHABLE_KEY=pk_1", "MONKEY=1", "KEYCLOAK=on", "LOG_LEVEL=test",
+    ],
+)  # fmt: skip
+def test_what_is_no_secret_is_not_judged(audit: Run, line: str) -> None:
+    assert not RULES & {finding["rule"] for finding in audit(f"{line}\n")["findings"]}
+
+
+@pytest.mark.parametrize(
+    "name", ["DB_PASSWORD", "SMTP_PASS", "REDIS_PASSWD", "SESSION_SECRET", "GITHUB_TOKEN", "APP_KEY", "api_key"]
+)
+def test_what_is_a_secret_by_its_name_is_judged(audit: Run, name: str) -> None:
+    assert ("low_entropy", name, 1, "high") in rules(audit(f"{name}=hello\n"))
+
+
+def test_a_number_may_be_a_password(audit: Run) -> None:
+    assert ("low_entropy", "DB_PASSWORD", 1, "high") in rules(audit("DB_PASSWORD=1234\n"))
+
+
+def test_each_weak_element_is_told_by_its_number(audit: Run) -> None:
+    result = audit(f'VALID_API_KEYS=\'["{STRONG}","dev-key-12345"]\'\n')
+    assert {finding["message"].split(" in ")[0] for finding in result["findings"]} == {"Key 2 of 2"}
+
+
+def test_deny_patterns_and_entropy(audit: Run) -> None:
+    content = f"API_KEY={STRONG}\n"
+    assert audit(content)["secure"]
+    assert ("denied", "API_KEY", 1, "high") in rules(audit(content, deny_patterns=["^Jq3"]))
+    assert ("low_entropy", "API_KEY", 1, "high") in rules(audit(content, min_entropy_bits=500))
+
+
+def test_required_values(audit: Run) -> None:
+    content = f"ENVIRONMENT=production\nDEBUG=False\nOPENAI_API_KEY=\nINHERITED\nAPI_KEY={STRONG}\n"
+    right = {"ENVIRONMENT": "production", "DEBUG": False, "API_KEY": None}
+    assert audit(content, required=right)["secure"]
+    result = audit(content, required={"ENVIRONMENT": "canary-x", "OPENAI_API_KEY": None, "INHERITED": "1", "NO": "1"})
+    assert set(rules(result)) >= {
+        ("wrong_value", "ENVIRONMENT", 1, "high"),
+        ("missing", "OPENAI_API_KEY", 3, "high"),
+        ("missing", "INHERITED", 4, "high"),
+        ("missing", "NO", 0, "high"),
+    }
+    assert "canary" not in json.dumps(result)
+
+
+def test_variables(audit: Run) -> None:
+    result = audit("A=1\nexport B='x y'\nA=22\nHOME\nMIIEvQIBADANBgkqhkiG9w0\n")
+    assert result["variables"] == [
+        {"name": "A", "line": 3, "length": 2, "fingerprint": fingerprint("22"), "occurrences": 2},
+        {"name": "B", "line": 2, "length": 3, "fingerprint": fingerprint("x y"), "occurrences": 1},
+        {"name": "HOME", "line": 4, "length": 0, "fingerprint": "", "occurrences": 1},
+        {"name": fingerprint("MIIEvQIBADANBgkqhkiG9w0"), "line": 5, "length": 0, "fingerprint": "", "occurrences": 1},
+    ]
+    assert ("duplicate", "A", 3, "medium") in rules(result)
+    assert result["secure"]
+    assert "MIIEvQIBADAN" not in json.dumps(result)
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "line"),
+    [
+        ('X=["a"]\n', "X", 1),
+        ("X = 'a'\n", "X", 1),
+        ("Y=1\nX: a\n", "X", 2),
+        ("X='a\\b'\n", "X", 1),
+        ("X=${Y}\n", "X", 1),
+        ("X\n", "X", 1),
+        ("\ufeffX=1\n", "", 1),
+        ("X=1\nY=2\r\n", "", 2),
+    ],
+)
+def test_unportable_value(audit: Run, content: str, name: str, line: int) -> None:
+    result = audit(content)
+    assert rules(result) == [("unportable_value", name, line, "low")]
+    assert result["secure"]
+
+
+@pytest.mark.parametrize("content", ["A=1\nB='canary\n", 'A=1\nB="["canary"]"\n', "A=1\nB=canary${\n"])
+def test_an_unparsable_file_is_a_finding(audit: Run, content: str) -> None:
+    result = audit(content)
+    assert rules(result) == [("unparsable", "", 2, "critical")]
+    assert result["variables"] == []
+    assert not result["secure"]
+    assert "canary" not in json.dumps(result)
+
+
+def test_a_malformed_list_is_a_finding(audit: Run) -> None:
+    result = audit('VALID_API_KEYS=\'["canary-1", "canary-2"\'\n')
+    assert rules(result) == [("unparsable", "VALID_API_KEYS", 1, "critical")]
+    assert "canary" not in json.dumps(result)
+
+
+@pytest.mark.parametrize(
+    ("mode", "severity"),
+    [(0o600, None), (0o400, None), (0o640, "medium"), (0o644, "high"), (0o660, "high"), (0o602, "high"), (0o711, None)],
+)
+def test_open_mode(audit: Run, mode: int, severity: str | None) -> None:
+    found = rules(audit("A=1\n", mode=mode))
+    assert found == ([] if severity is None else [("open_mode", "", 0, severity)])
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Callable[..., None]:
+    if not shutil.which("git"):
+        pytest.skip("needs git")
+
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True, capture_output=True)
+
+    git("init", "-q")
+    return git
+
+
+def test_tracked_by_git(audit: Run, repository: Callable[..., None]) -> None:
+    assert rules(audit("A=1\n")) == []
+    repository("add", ".env")
+    result = audit("A=1\n")
+    assert rules(result) == [("tracked_by_git", "", 0, "high")]
+    assert not result["secure"]
+    repository("rm", "-q", "--cached", ".env")
+    assert rules(audit("A=1\n")) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder away")
+def test_tracked_in_a_repository_of_somebody_else(audit: Run, repository: Callable[..., None], tmp_path: Path) -> None:
+    audit("A=1\n")
+    repository("add", ".env")
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        os.chown(path, 65534, 65534)
+    assert ("tracked_by_git", "", 0, "high") in rules(audit("A=1\n"))
+
+
+def test_without_git_nothing_is_said_about_it(
+    run_module: Run, audit: Run, repository: Callable[..., None], tmp_path: Path
+) -> None:
+    audit("A=1\n")
+    repository("add", ".env")
+    empty = tmp_path / "bin"
+    empty.mkdir()
+    result = run_module("dotenv_info", {"path": str(tmp_path / ".env")}, env={"PATH": str(empty)})
+    assert result["findings"] == []
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({}, "{path}: cannot read this file: No such file or directory. Check the path."),
+        ({"deny_patterns": ["canary("]}, "number 1 of deny_patterns is not a regular expression"),
+        ({"required": {"A": {"canary": 1}}}, "A in required is neither text"),
+    ],
+)
+def test_bad_input(run_module: Run, tmp_path: Path, args: dict[str, Any], message: str) -> None:
+    path = tmp_path / ".env"
+    if args:
+        path.write_text("API_KEY=abc\n", encoding="utf-8")
+    result = run_module("dotenv_info", {"path": str(path), **args}, expect_failure=True)
+    assert result["msg"].startswith(message.format(path=path))
+    assert "Traceback" not in json.dumps(result)
+
+
+def test_no_value_is_shown(audit: Run) -> None:
+    required = {"A": "canary-required", "PASSWORD": None}
+    result = audit(
+        'A=canary-a\nAPI_KEYS=\'["canary-1","dev-canary-2"]\'\nPASSWORD=canary-3 # canary-4\n', required=required
+    )
+    assert "canary" not in json.dumps(result)
