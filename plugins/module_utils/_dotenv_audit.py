@@ -26,6 +26,9 @@ _ABOUT_A_SECRET = re.compile(
 # A switch or a small number is a setting, whatever its name says; but 1234 may be a password.
 _SWITCH = re.compile(r"true|false|yes|no|on|off|none|null", re.IGNORECASE)
 _SMALL_NUMBER = re.compile(r"-?[0-9]{1,5}(?:\.[0-9]{1,3})?")
+# NIST SP 800-63B-4, 3.1.1.2: passwords have at least 15 characters. Unlike a token a password is typed, and guesses
+# are limited, so that a long one is not insecure for having less entropy than a token.
+_PASSWORD_LENGTH = 15
 _PASSWORD_NAME = re.compile(r"pass|pwd|pin(?:$|_)", re.IGNORECASE)
 _STRINGS = re.compile(r"\[\s*[\"']")
 _OBJECTS = re.compile(r"(?:\[\s*)?\{\s*\"")
@@ -93,9 +96,10 @@ def _weak(document: Document, entry: Entry, deny_patterns: Sequence[str], min_en
         return
     for number, key in enumerate(keys, 1):
         which = f"Key {number} of {len(keys)} in {entry.name}" if len(keys) > 1 else entry.name
+        long_password = bool(_PASSWORD_NAME.search(entry.name)) and len(key) >= _PASSWORD_LENGTH
         for weakness in weaknesses(key, deny_patterns, min_entropy_bits):
-            message = f"{which} {weakness.message}."
-            yield Finding(weakness.rule, entry.name, entry.line, weakness.severity, message)
+            severity = "medium" if long_password and weakness.rule == "low_entropy" else weakness.severity
+            yield Finding(weakness.rule, entry.name, entry.line, severity, f"{which} {weakness.message}.")
 
 
 def _file(document: Document) -> Iterator[Finding]:

@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Reads the file as Compose does and names what is wrong with it, by rule, variable, line and severity. No value is
     shown, only fingerprints, C(sha256:<first 8 hexadecimal digits> len=<length>).
-  - "Rules about secrets: C(dev_key), C(published_key), C(placeholder) (critical), C(low_entropy), C(denied) (high).
+  - "Rules about secrets: C(dev_key), C(published_key), C(placeholder) (critical), C(low_entropy), C(denied) (high;
+    medium for C(low_entropy) of a password of 15 characters or more).
     A variable counts as a secret by its name (C(KEY), C(SECRET), C(TOKEN), C(PASSWORD) and the like), unless the name
     goes on to say that it is about one (C(KEY_FILE), C(TOKEN_TTL)), or the value is empty, a switch, a small number or
     refers to another variable. The elements of a JSON or comma-separated list are judged one by one."

@@ -91,7 +91,7 @@ def test_an_unsafe_key_is_found(audit: Run, value: str, rule: str, form: str) ->
 
 
 def test_strong_keys_are_secure(audit: Run) -> None:
-    tokens = [secrets.token_urlsafe(32) for _ in range(400)]
+    tokens = [secrets.token_urlsafe(32) for _round in range(400)]
     lines = [f"KEY_{number}={token}\n" for number, token in enumerate(tokens)]
     result = audit("".join(lines) + f"VALID_API_KEYS='{json.dumps(tokens, separators=(',', ':'))}'\n")
     # A word such as "dev-" at the very beginning of a random token is as likely as one in ten million.
@@ -121,6 +121,12 @@ def test_what_is_a_secret_by_its_name_is_judged(audit: Run, name: str) -> None:
 
 def test_a_number_may_be_a_password(audit: Run) -> None:
     assert ("low_entropy", "DB_PASSWORD", 1, "high") in rules(audit("DB_PASSWORD=1234\n"))
+
+
+def test_a_long_password_is_no_token(audit: Run) -> None:
+    assert audit("SMTP_PASSWORD='p@ss#word with spaces'\n")["secure"]
+    assert not audit("SMTP_PASSWORD='p@ss#word'\n")["secure"]
+    assert not audit("SMTP_TOKEN='p@ss#word with spaces'\n")["secure"]
 
 
 def test_each_weak_element_is_told_by_its_number(audit: Run) -> None:
