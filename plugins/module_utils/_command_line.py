@@ -389,7 +389,7 @@ def _hidden(program: Text) -> str:
 
 
 def _assign(word: Text, assignments: dict[str, Text]) -> None:
-    name, sign, _ = word.value.partition("=")
+    name, sign, _rest = word.value.partition("=")
     if sign and ASSIGNMENT.match(word.value):
         assignments[name] = word.cut(len(name) + 1)
 
@@ -508,7 +508,7 @@ def _value(text: Text | None) -> str | None:
 
 def _option(server: str, word: Text) -> tuple[str, Text | None]:
     """The long name of an option and its value if that is in the same word: ``--workers=4``, ``-w4``, ``-w=4``."""
-    name, sign, _ = word.value.partition("=")
+    name, sign, _rest = word.value.partition("=")
     if word.value.startswith("--"):
         return name, word.cut(len(name) + 1) if sign else None
     short = word.value[:2]

@@ -124,9 +124,9 @@ def exec_form(arguments: Text) -> list[Text] | None:
 def _json_string(quoted: Text) -> Text:
     """A JSON string's characters; an escaped one is placed at the last character of its escape."""
     pieces = [(piece.group(), piece.end()) for piece in ESCAPE.finditer(quoted.value[1:-1])]
-    value = "".join(json.loads(f'"{piece}"') for piece, _ in pieces)
+    value = "".join(json.loads(f'"{piece}"') for piece, _end in pieces)
     source, end = quoted.places[-1]
-    places = tuple(quoted.places[end_of_piece] for _, end_of_piece in pieces)
+    places = tuple(quoted.places[end_of_piece] for _piece, end_of_piece in pieces)
     return Text(value, places, (source, end + 1))
 
 
@@ -189,7 +189,7 @@ def _arguments(
 ) -> Iterator[tuple[str, Text]]:
     """Names and values of an ARG: what Compose gives, else its default, else that of an ARG before the first FROM."""
     for word in split(instruction.arguments, ""):
-        name, sign, _ = word.value.partition("=")
+        name, sign, _rest = word.value.partition("=")
         value = given.get(name, word.cut(len(name) + 1) if sign else shared.get(name))
         if value is not None:
             yield name, value

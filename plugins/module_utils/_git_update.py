@@ -202,7 +202,7 @@ def edited_tree(
         git.run("update-index", f"--no-{flag}", "-z", "--stdin", stdin=_joined(paths), env=private)
     git.run("add", "--update", "--", ".", env=private)
     same, conflicts = in_the_way(git, changes, tracked)
-    entries = {path: entry for path, entry in same.items()}
+    entries = dict(same)
     entries.update(submodules(git, base, env))
     _set_entries(git, entries, private)
     return git.text("write-tree", env=private), flags, conflicts

@@ -14,7 +14,6 @@ import posixpath
 import re
 import secrets
 import signal
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -46,7 +45,11 @@ class Application(NamedTuple):
 
 def exit_on_sigterm() -> None:
     """End on SIGTERM as on an error, so that the container is removed."""
-    signal.signal(signal.SIGTERM, lambda *_arguments: sys.exit(143))
+
+    def end(*_arguments: object) -> None:
+        raise SystemExit(143)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def application(argv: Sequence[str], override: str | None = None) -> Application:

@@ -379,7 +379,7 @@ class Rewriter:
             path = "connection_pool.disconnect"
             return Choice(path, Method(path, is_async, True, class_name(cls), None), cls)
         if len(classes) == 1 and len(held) == 1:
-            ((attribute, library),) = held.items()
+            attribute, library = next(iter(held.items()))
             for name in CLOSING:
                 found = self.judge.method(library, name)
                 if found is not None and found.closes:

@@ -81,7 +81,7 @@ class ComposeScalar:
     def line(self, start: int, end: int) -> int | None:
         """See :class:`Source`."""
         try:
-            position, _ = self._find(start, end, "\u2063" if start == end else "0" * (end - start))
+            position, _file = self._find(start, end, "\u2063" if start == end else "0" * (end - start))
         except HotfixError:
             return self.file.line(self.keys)
         return self.file.text.count("\n", 0, position) + 1
@@ -90,7 +90,7 @@ class ComposeScalar:
         """See :class:`Source`."""
         if new == self.value[start:end]:
             return self.path, self.file.data
-        _, file = self._find(start, end, new)
+        _position, file = self._find(start, end, new)
         return self.path, file.data
 
     def _find(self, start: int, end: int, new: str) -> tuple[int, ComposeFile]:

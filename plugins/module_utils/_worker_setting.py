@@ -187,7 +187,7 @@ def _written(place: Place) -> str:
 
 def _inert(launch: Launch, text: Text | None) -> list[str]:
     """Variables in ``.env`` that look as if they set the number, and do not."""
-    read = {name for name, _ in _candidates(launch)}
+    read = {name for name, _value in _candidates(launch)}
     return [
         f"{name} {_written(locate(launch, value))} has no effect: nothing takes the number of workers from it."
         for name, value in launch.dotenv.items()

@@ -11,7 +11,7 @@ short_description: Make a program close its Redis connections when it stops, the
 description:
   - Reads a Python program, without running it, and answers three questions. Is the function that gives the Redis
     client a coroutine function? Which methods of the client close it? Do they have to be awaited?
-  - Follows imports, re-exports, globals, attributes, C(lru_cache), annotations and base classes through the files of the
+  - Follows imports, re-exports, globals, attributes, C(lru_cache), annotations and base classes through the files of a
     project, and knows the clients of redis-py.
   - "Looks at the code that runs at shutdown: after the C(yield) of a lifespan, in C(@app.on_event(\"shutdown\")) and
     other registered handlers, in functions named after shutdown, in the C(finally) of C(main), and in functions called

@@ -184,7 +184,7 @@ def test_words_are_what_a_posix_shell_reads(words):
     read = cl.split(cl.Text.of(script))
     assert [word.value for word in read] == words
     for word in read:
-        assert all(script[offset] == character for character, (_, offset) in zip(word.value, word.places))
+        assert all(script[offset] == character for character, (_source, offset) in zip(word.value, word.places))
 
 
 @given(st.text())

@@ -60,7 +60,7 @@ def test_lines_are_the_same_however_the_bytes_arrive(lines: list[bytes], size: i
 
 def test_a_line_without_end_takes_no_more_memory_than_its_beginning() -> None:
     splitter = Splitter("stdout")
-    for _ in range(100):
+    for _round in range(100):
         assert list(splitter.feed(b"x" * _logs.CHUNK)) == []
         assert len(splitter._kept) <= _logs.LINE_LENGTH
     (found,) = splitter.feed(b"\n")

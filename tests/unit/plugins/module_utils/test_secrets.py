@@ -41,7 +41,7 @@ def test_what_looks_like_a_secret_is_masked(text: str) -> None:
 
 
 def test_random_tokens_are_masked_whatever_stands_around_them() -> None:
-    for _ in range(200):
+    for _round in range(200):
         for token in (secrets.token_urlsafe(32), secrets.token_hex(32)):
             assert token not in mask(f"use {token}.")
 

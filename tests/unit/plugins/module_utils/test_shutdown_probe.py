@@ -164,7 +164,7 @@ def test_connections_of_others_and_to_other_ports_do_not_count(port):
     count = _lifespan_script.redis_connections
     with socket.create_connection(("127.0.0.1", port)) as one:
         assert (count(port), count(one.getsockname()[1])) == (1, 0)
-        head = inspect.getsource(_lifespan_script).split("def main")[0]
+        head = inspect.getsource(_lifespan_script).split("def main", maxsplit=1)[0]
         child = [sys.executable, "-c", f"{head}\nprint(redis_connections({port}))"]
         assert subprocess.run(child, capture_output=True, text=True, check=True).stdout == "0\n"
     assert count(port) == 0

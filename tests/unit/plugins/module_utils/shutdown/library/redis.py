@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Stands for redis-py: it is found by its name, outside of the project."""
 
+import pathlib
+
 import record
+
+# Where `redis.asyncio` is found.
+__path__ = [str(pathlib.Path(__file__).with_name("redis_modules"))]
 
 
 class ConnectionPool:
