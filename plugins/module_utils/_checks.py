@@ -81,8 +81,13 @@ def check_lines(checks: Iterable[Check]) -> list[str]:
     return [f"{check['status'].upper():14} {check['check']}: {check['evidence']}" for check in checks]
 
 
-def summarise(after: Iterable[Check], before: Iterable[Check], host: str) -> dict[str, Any]:
-    """The runbook's summary table: an entry an issue, with its checks before and after and what is left to do."""
+def summarise(
+    after: Iterable[Check], before: Iterable[Check], host: str, actions: Iterable[str] = ()
+) -> dict[str, Any]:
+    """The runbook's summary table: an entry an issue, with its checks before and after and what is left to do.
+
+    :param actions: what is left to do beside what the checks say.
+    """
     before, after = list(before), list(after)
     rows = []
     for issue, severity in ISSUES.items():
@@ -104,7 +109,7 @@ def summarise(after: Iterable[Check], before: Iterable[Check], host: str) -> dic
         "host": host,
         "rows": rows,
         "fixed": not failed,
-        "actions": left,
+        "actions": [*left, *actions],
     }
 
 

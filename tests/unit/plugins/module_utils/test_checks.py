@@ -213,12 +213,15 @@ def test_summary_shows_before_and_after_and_fits_a_terminal() -> None:
     broken["environment"]["findings"].append(finding("OPENAI_API_KEY"))
     healed = good()
     healed["environment"]["findings"].append(finding("OPENAI_API_KEY"))
-    summary = _checks.summarise(_checks.judge(healed), _checks.judge(broken), "droplet")
+    summary = _checks.summarise(_checks.judge(healed), _checks.judge(broken), "droplet", ["Tell them."])
     rows = {row["issue"]: (row["before"]["status"], row["after"]["status"]) for row in summary["rows"]}
     assert rows["Development API key"] == ("fail", "pass")
     assert rows["Production settings"] == ("action", "action")
     assert summary["fixed"] is True
-    assert summary["actions"] == ["OPENAI_API_KEY breaks dev_key. Put the production key into the file."]
+    assert summary["actions"] == [
+        "OPENAI_API_KEY breaks dev_key. Put the production key into the file.",
+        "Tell them.",
+    ]
     lines = _checks.summary_table(summary)
     assert max(len(line) for line in lines) <= _checks.WIDTH
     assert any(OLD_KEY in line for line in lines)
