@@ -27,11 +27,11 @@ url=$(ansible-inventory -i "$inventory" --host droplet | python -c 'import json,
 
 title "3 of 5  Its symptoms"
 echo "The development key of the runbook is accepted: HTTP $(status dev-key-12345); without a key: HTTP $(status '')"
-echo "Twenty seconds of load:"
-load dev-key-12345
-on_droplet "docker logs wealth_coach_backend 2>&1 | grep -E 'Development API|died' | sort | uniq -c"
 on_droplet "docker inspect --format 'effective restart policy: {{ '{{' }}.HostConfig.RestartPolicy.Name{{ '}}' }}' wealth_coach_backend"
-on_droplet "cd /opt/wealth-coach-ai && docker compose restart backend 2>/dev/null; docker logs wealth_coach_backend 2>&1 | grep 'Shutdown error' | tail -n 2"
+on_droplet "cd /opt/wealth-coach-ai && docker compose restart backend 2>/dev/null; docker logs wealth_coach_backend 2>&1 | grep -o 'Shutdown error.*close' | sort | uniq -c"
+echo "Twenty seconds of load, as the workers get it in production:"
+load dev-key-12345
+on_droplet "docker logs wealth_coach_backend 2>&1 | grep -oE 'Development API keys detected|Child process .* died' | sort | uniq -c"
 
 title "4 of 5  The hot-fix, over SSH: ansible-playbook composeops.hotfix.apply"
 ansible-playbook composeops.hotfix.apply -i "$inventory" -e @droplet/hotfix.yml
@@ -45,7 +45,7 @@ on_droplet "docker logs wealth_coach_backend 2>&1 | grep -cE 'Development API|di
 
 cat <<TEXT
 
-The droplet is left running. Look around:
+The droplet is left running. Look around, after: . .venv/bin/activate; export ANSIBLE_HOME=\$PWD/.ansible
   log in                ssh -F none -i $state/ssh_key -o UserKnownHostsFile=$state/known_hosts -p $(ansible-inventory -i "$inventory" --host droplet | python -c 'import json, sys; print(json.load(sys.stdin)["ansible_port"])') root@127.0.0.1
   the API               curl $url/api/v1/health
   the report            $state/report/droplet.json
