@@ -68,6 +68,32 @@ def application(argv: Sequence[str], override: str | None = None) -> Application
     return Application(name, command.factory and not override, [command.app_dir or "."], _interpreter(argv))
 
 
+def volumes(service: Mapping[str, Any]) -> list[str]:
+    """Mounts with which a second copy of a service writes into nothing that the service has.
+
+    An empty volume that goes with the container covers each named one; what is mounted from the host is read-only.
+
+    :param service: the service as ``docker compose config`` resolves it.
+    """
+    mounts = []
+    for mount in service.get("volumes") or []:
+        if mount["type"] == "volume":
+            mounts.append(mount["target"])
+        elif mount["type"] == "bind":
+            mounts.append(f"{mount['source']}:{mount['target']}:ro")
+    return mounts
+
+
+def _argv(service: Mapping[str, Any], image: Mapping[str, Any]) -> list[str]:
+    """What the service starts, from Compose and the image."""
+    entrypoint, command = service.get("entrypoint"), service.get("command")
+    if command is None and entrypoint is None:
+        command = image.get("Cmd")
+    if entrypoint is None:
+        entrypoint = image.get("Entrypoint")
+    return [*(entrypoint or []), *(command or [])]
+
+
 def _interpreter(argv: Sequence[str]) -> str:
     """A server that is started by its full path may be in a virtual environment: take the Python beside it."""
     for word in argv:
@@ -133,14 +159,25 @@ class Probe:
     """One container that starts and stops the application.
 
     :param timeout: seconds that start and stop may take together.
+    :param isolated: keep the application from writing into the service's volumes; see :func:`volumes`.
     """
 
-    def __init__(self, docker: Docker, project_src: str, files: Sequence[str], service: str, timeout: int) -> None:
+    def __init__(
+        self,
+        docker: Docker,
+        project_src: str,
+        files: Sequence[str],
+        service: str,
+        timeout: int,
+        *,
+        isolated: bool = True,
+    ) -> None:
         self.docker = docker
         self.project_src = project_src
         self.files = list(files)
         self.service = service
         self.timeout = timeout
+        self.isolated = isolated
         self.name = f"composeops-shutdown-probe-{secrets.token_hex(6)}"
 
     def run(self, override: str | None, redis_port: int, request_path: str | None) -> dict[str, Any]:
@@ -154,7 +191,8 @@ class Probe:
             raise HotfixError(
                 "no container of the project is running", path=self.project_src, remedy="Start it: docker compose up -d"
             )
-        app = application(self._argv(), override)
+        service, image = self._service()
+        app = application(_argv(service, image), override)
         mark = f"composeops-probe-{secrets.token_hex(8)}"
         options = {
             "application": app.name,
@@ -167,14 +205,14 @@ class Probe:
         }
         self.sweep()
         try:
-            output = self._output(app.python, json.dumps(options))
+            output = self._output(app.python, json.dumps(options), volumes(service) if self.isolated else [])
         finally:
             self._remove(self.name)
         found = read_result(output, mark)
         return {"application": app.name, **verdict(found, output, redis_port)}
 
-    def _argv(self) -> list[str]:
-        """What the service starts, from Compose and the image."""
+    def _service(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The service as Compose resolves it, and the configuration of its image."""
         config = self.docker.config(self.project_src, self.files)
         services = config.get("services") or {}
         if self.service not in services:
@@ -183,26 +221,21 @@ class Probe:
                 path=self.project_src,
                 remedy="Check the option service",
             )
-        service = services[self.service]
+        service: dict[str, Any] = services[self.service]
         image = service.get("image") or f"{config['name']}-{self.service}"
         result = self.docker.run("image", "inspect", image, check=False)
         if result.returncode != 0:
             raise HotfixError(
                 f"the image {image} is not on this host", path=self.project_src, remedy="Build it: docker compose build"
             )
-        own = json.loads(result.stdout)[0].get("Config") or {}
-        entrypoint, command = service.get("entrypoint"), service.get("command")
-        if command is None and entrypoint is None:
-            command = own.get("Cmd")
-        if entrypoint is None:
-            entrypoint = own.get("Entrypoint")
-        return [*(entrypoint or []), *(command or [])]
+        return service, json.loads(result.stdout)[0].get("Config") or {}
 
-    def _output(self, python: str, options: str) -> str:
+    def _output(self, python: str, options: str, mounts: Sequence[str]) -> str:
         words = ["run", "--rm", "--no-deps", "-T", "--name", self.name]
         words += ["--label", f"{LABEL}={os.getpid()}.{int(time.time()) + self.timeout + OVERHEAD}"]
         # A proxy that reads labels must not send requests to a container that serves none.
         words += ["--label", "traefik.enable=false", "--env", "PYTHONDONTWRITEBYTECODE=1"]
+        words += [f"--volume={mount}" for mount in mounts]
         words += ["--entrypoint", python, self.service]
         words += ["-W", "always", "-c", inspect.getsource(_lifespan_script), options]
         return self.docker.compose(self.project_src, self.files, *words, timeout=self.timeout + OVERHEAD)

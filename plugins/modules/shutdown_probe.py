@@ -45,10 +45,17 @@ options:
     description: Seconds that start and stop may take together.
     type: int
     default: 60
+  volumes:
+    description:
+      - V(isolated) keeps the application from writing into anything that the service has. An empty volume that goes with
+        the container covers each named one, and what is mounted from the host is read-only.
+      - V(shared) mounts what the service has, for an application that does not start without it.
+    type: str
+    choices: [isolated, shared]
+    default: isolated
 notes:
   - In check mode the module does the same, since it leaves nothing behind.
-  - The application starts and stops once more, as another worker of it would, with the same volumes and under the same
-    memory limit.
+  - The application starts and stops once more, as another worker of it would, under the same memory limit.
   - The project has to be running, for the application needs its Redis.
 seealso:
   - module: composeops.hotfix.redis_shutdown
@@ -147,6 +154,7 @@ def main() -> None:
             "redis_port": {"type": "int", "default": 6379},
             "request_path": {"type": "str"},
             "timeout": {"type": "int", "default": 60},
+            "volumes": {"type": "str", "choices": ["isolated", "shared"], "default": "isolated"},
         },
         supports_check_mode=True,
     )
@@ -154,7 +162,12 @@ def main() -> None:
     exit_on_sigterm()
     try:
         probe = Probe(
-            Docker(), options["project_src"], options["files"] or (), options["service"], max(options["timeout"], 1)
+            Docker(),
+            options["project_src"],
+            options["files"] or (),
+            options["service"],
+            max(options["timeout"], 1),
+            isolated=options["volumes"] == "isolated",
         )
         result = probe.run(options["application"], options["redis_port"], options["request_path"])
     except HotfixError as error:

@@ -25,6 +25,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._shutdown_probe 
     application,
     read_result,
     verdict,
+    volumes,
 )
 
 # An application with two connections, which does at shutdown what the variable says.
@@ -261,6 +262,31 @@ def test_a_container_is_started_as_the_service_and_removed(tmp_path, port):
     assert words[:6] == ["compose", "run", "--rm", "--no-deps", "-T", "--name"] and words[6] == one.name
     assert words[words.index("--entrypoint") + 1 :][:2] == ["python3", "backend"] and "--service-ports" not in words
     assert command_line.removed == [one.name]
+
+
+MOUNTS = [
+    {"type": "volume", "source": "data", "target": "/app/data"},
+    {"type": "bind", "source": "/srv/shop/uploads", "target": "/app/uploads"},
+    {"type": "tmpfs", "target": "/tmp"},
+]
+
+
+def test_a_copy_writes_into_nothing_that_the_service_has():
+    assert volumes({"volumes": MOUNTS}) == ["/app/data", "/srv/shop/uploads:/app/uploads:ro"]
+    assert volumes({}) == []
+
+
+@pytest.mark.parametrize(("isolated", "expected"), [(True, ["--volume=/app/data"]), (False, [])])
+@pytest.mark.usefixtures("docker_on_path")
+def test_volumes_are_covered_unless_they_are_to_be_shared(tmp_path, port, monkeypatch, isolated, expected):
+    monkeypatch.setitem(CONFIG["services"]["backend"], "volumes", MOUNTS[:1])
+    (tmp_path / "main.py").write_text(APPLICATION)
+    command_line = CommandLine(tmp_path, port)
+    one, start = probe(tmp_path, command_line)
+    one.isolated = isolated
+    start()
+    (words,) = [words for words in command_line.asked if "run" in words]
+    assert [word for word in words if word.startswith("--volume")] == expected
 
 
 @pytest.mark.usefixtures("docker_on_path")
