@@ -47,7 +47,7 @@ options:
     default: 60
   volumes:
     description:
-      - V(isolated) keeps the application from writing into anything that the service has. An empty volume that goes with
+      - V(isolated) keeps the application from writing into anything that the service has. An empty one that goes with
         the container covers each named one, and what is mounted from the host is read-only.
       - V(shared) mounts what the service has, for an application that does not start without it.
     type: str
