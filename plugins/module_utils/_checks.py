@@ -51,6 +51,7 @@ def judge(observed: Observed) -> list[Check]:
         _deaths(observed),
         _oom(observed),
         _same_workers(observed),
+        *_cause_gone(observed),
         _policy(observed),
         *_settings(observed),
         *_dependencies(observed),
@@ -291,6 +292,31 @@ def _same_workers(observed: Observed) -> Check:
         f"{now.get('count')} {now.get('server')} workers, the same processes throughout",
         f"the worker processes changed while watched: {was['pids']} became {now.get('pids')}",
     )
+
+
+def _cause_gone(observed: Observed) -> list[Check]:
+    """A quiet watch proves little: as many workers under the same limit as before are killed again under load."""
+    was, now = observed.get("was") or {}, observed["container_after"]
+    kills = (was.get("memory") or {}).get("oom_kills")
+    if not kills:
+        return []
+    count, limit = now.get("workers", {}).get("count") or 0, now.get("memory", {}).get("limit")
+    old_count, old_limit = was["workers"]["count"], was["memory"]["limit"]
+    roomier = count < old_count or limit is None or limit > (old_limit or 0)
+    return [
+        _pass_if(
+            "Workers dying",
+            "cause_gone",
+            roomier,
+            f"{count} workers under {_mebibytes(limit)}, where the kernel killed {kills} of {old_count} under "
+            f"{_mebibytes(old_limit)}",
+            f"still {count} workers under {_mebibytes(limit)}, where the kernel killed {kills} before the run",
+        )
+    ]
+
+
+def _mebibytes(limit: int | None) -> str:
+    return f"{limit // 2**20} MiB" if limit else "no limit"
 
 
 def _policy(observed: Observed) -> Check:

@@ -134,6 +134,11 @@ BREAKS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     "a worker died": (lambda o: match(o, "worker_died").update(count=3), "no_died_lines", "fail"),
     "the kernel killed": (lambda o: o["container_after"]["memory"].update(oom_kills=2), "no_oom_kill", "fail"),
     "no counter": (lambda o: o["container_after"]["memory"].update(oom_kills=None), "no_oom_kill", "not observable"),
+    "as many workers as when the kernel killed some": (
+        lambda o: o.update(was={"workers": {"count": 2}, "memory": {"limit": 512 * 2**20, "oom_kills": 7}}),
+        "cause_gone",
+        "fail",
+    ),
     "a worker was replaced": (lambda o: o["container_after"]["workers"].update(pids=[10, 12]), "same_workers", "fail"),
     "stays down": (
         lambda o: o["container_after"]["restart_policy"].update(survives_reboot=False),
@@ -183,6 +188,14 @@ def test_each_fault_is_seen_by_the_check_made_for_it(name: str) -> None:
     states = status(observed)
     assert states[check] == expected
     assert {state for other, state in states.items() if other != check} <= {"pass"}
+
+
+@pytest.mark.parametrize(("count", "limit"), [(4, 512), (2, 256), (2, None)])
+def test_fewer_workers_or_more_memory_than_when_the_kernel_killed_some(count: int, limit: int | None) -> None:
+    was = {"workers": {"count": count}, "memory": {"limit": limit and limit * 2**20, "oom_kills": 7}}
+    assert status({**good(), "was": was})["cause_gone"] == "pass"
+    was["memory"]["oom_kills"] = 0
+    assert "cause_gone" not in status({**good(), "was": was})
 
 
 @pytest.mark.parametrize("container", [{"exists": False}, {"exists": True, "container": {"status": "exited"}}])
