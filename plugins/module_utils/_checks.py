@@ -302,7 +302,7 @@ def _cause_gone(observed: Observed) -> list[Check]:
         return []
     count, limit = now.get("workers", {}).get("count") or 0, now.get("memory", {}).get("limit")
     old_count, old_limit = was["workers"]["count"], was["memory"]["limit"]
-    roomier = count < old_count or limit is None or limit > (old_limit or 0)
+    roomier = count < old_count or (old_limit is not None and (limit is None or limit > old_limit))
     return [
         _pass_if(
             "Workers dying",
