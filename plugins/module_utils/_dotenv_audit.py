@@ -14,22 +14,24 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import 
 
 # With one of these a file is not secure.
 SEVERE = ("critical", "high")
-# Settings about a secret, such as ACCESS_TOKEN_EXPIRE_MINUTES, JWT_ALGORITHM and SSL_KEY_FILE, are none themselves; nor
-# is a public key, nor TOKENIZERS_PARALLELISM.
+# Settings about a secret, such as ACCESS_TOKEN_EXPIRE_MINUTES, JWT_ALGORITHM and SSL_KEY_FILE, are none themselves.
+# They say so after its word; before it such a word says whose secret it is: EMAIL_HOST_PASSWORD, DB_USER_PASSWORD.
 _ABOUT_A_SECRET = re.compile(
-    r"(?:^|_)(?:ALG|ALGORITHMS?|AUDIENCE|BACKEND|COLUMN|COUNT|DAYS?|DIR|ENABLED?|ENCODING|ENDPOINT|EXPIR\w*|FIELD|FILE|FORMAT"
-    r"|HASHER|HEADER|HOST|HOURS?|ID|ISSUER|LEEWAY|LENGTH|LIFETIME|LIMIT|MAX\w*|MIN\w*|MINUTES?|MODE|NAME|PATH|PER_\w+|POLICY"
-    r"|PORT|PREFIX|PROVIDER|PUBLIC|PUBLISHABLE|REGION|REQUIRED?|ROUNDS|SECONDS?|SIZE|TIMEOUT|TOKENIZERS?|TTL|TYPE|URI|URL"
-    r"|USER|USERNAME|VERSION|WINDOW)(?:_|$)",
+    r"(?:^|_)(?:ALG|ALGORITHMS?|AUDIENCE|BACKEND|CLAIMS?|COLUMN|COUNT|DAYS?|DIR|DOMAIN|ENABLED?|ENCODING|ENDPOINT|EXPIR\w*"
+    r"|FIELD|FILE|FORMAT|HASHERS?|HEADER|HOST|HOURS?|ID|ISSUER|LEEWAY|LENGTH|LIFETIME|LIMIT|LOCATION|MAX\w*|MIN\w*|MINUTES?"
+    r"|MODE|NAME|PATH|PER_\w+|POLICY|PORT|PREFIX|PROVIDER|REGION|REQUIRED?|ROUNDS|SAMESITE|SCOPES?|SECONDS?|SIZE|STORAGE"
+    r"|STORE|STRATEGY|TIMEOUT|TTL|TYPE|URI|URL|USER|USERNAME|VERSION|WINDOW)(?:_|$)",
     re.IGNORECASE,
 )
+# Nor is a public key a secret, nor MAX_TOKENS, nor TOKENIZERS_PARALLELISM.
+_NO_SECRET = re.compile(r"(?:^|_)(?:(?:MAX|MIN|NUM)_TOKENS|PUBLIC|PUBLISHABLE|TOKENIZERS?)(?:_|$)", re.IGNORECASE)
 # A switch or a small number is a setting, whatever its name says; but 1234 may be a password.
 _SWITCH = re.compile(r"true|false|yes|no|on|off|none|null", re.IGNORECASE)
 _SMALL_NUMBER = re.compile(r"-?[0-9]{1,5}(?:\.[0-9]{1,3})?")
 # NIST SP 800-63B-4, 3.1.1.2: passwords have at least 15 characters. Unlike a token a password is typed, and guesses
 # are limited, so that a long one is not insecure for having less entropy than a token.
 _PASSWORD_LENGTH = 15
-_PASSWORD_NAME = re.compile(r"pass|pwd|pin(?:$|_)", re.IGNORECASE)
+_PASSWORD_NAME = re.compile(r"password|passwd|passphrase|(?:^|[_.-])(?:pass|pwd|pw|pin)(?:$|[_.-])", re.IGNORECASE)
 _STRINGS = re.compile(r"\[\s*[\"']")
 _OBJECTS = re.compile(r"(?:\[\s*)?\{\s*\"")
 _SEVERAL = re.compile(r"(?:KEYS|TOKENS|SECRETS|PASSWORDS)(?:_|$)", re.IGNORECASE)
@@ -58,7 +60,10 @@ def holds_secret(name: str, value: str) -> bool:
 
     An empty value, a switch such as ``false``, and a small number under a name without PASSWORD are none.
     """
-    if not value or not SECRET_NAME.search(name) or _ABOUT_A_SECRET.search(name) or _SWITCH.fullmatch(value):
+    words = list(SECRET_NAME.finditer(name))
+    if not value or not words or _ABOUT_A_SECRET.search(name[words[-1].end() :]) or _NO_SECRET.search(name):
+        return False
+    if _SWITCH.fullmatch(value):
         return False
     return bool(_PASSWORD_NAME.search(name)) or not _SMALL_NUMBER.fullmatch(value)
 
