@@ -17,12 +17,13 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_readers 
     read_as_python_dotenv,
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import SECRET_NAME, fingerprint
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import SECRET_NAME, URL_PASSWORD, fingerprint
 
 __all__ = ["Document", "Entry", "encode", "parse", "redacted", "shown_name", "variables"]
 
 BOM = "\ufeff"
-# A comment may hold an old secret: an assignment, a word of a present one, or any long word with letters and digits.
+# A comment may hold an old secret: an assignment, a word of a present one, a URL with a password, or any long word with
+# letters and digits.
 _COMMENTED = re.compile(
     r"(?:^[ \t#]*(?:export[ \t]+)?[A-Z_][A-Z0-9_]*[ \t]*:|(?<![\w.-])[A-Za-z_][\w.-]*[ \t]*=)[ \t]*"
 )
@@ -207,19 +208,25 @@ def redacted(document: Document) -> str:
     pieces, done = [], 0
     for entry in document.entries:
         pieces.append(_redacted_comments(document.text[done : entry.start], words))
-        if entry.value is None:
-            pieces.append(f"{'export ' if entry.exported else ''}{shown_name(entry)}")
-        else:
-            shown = fingerprint(entry.value) if entry.value else ""
-            pieces += [document.text[entry.start : entry.value_start], entry.quote, shown, entry.quote]
+        head = document.text[entry.start : entry.value_start]
+        # From the right: the name may also be "export", or be one of its letters.
+        before_name, _name, after_name = head.rpartition(entry.name)
+        pieces += [before_name, shown_name(entry), after_name]
+        if entry.value is not None:
+            pieces += [entry.quote, fingerprint(entry.value) if entry.value else "", entry.quote]
         done = entry.value_end
     pieces.append(_redacted_comments(document.text[done:], words))
     return "".join(pieces)
 
 
 def shown_name(entry: Entry) -> str:
-    """The name of an entry, fit to be shown: a bare word may be the rest of a secret that was broken over lines."""
-    return entry.name if entry.value is not None or _PLAIN_NAME.fullmatch(entry.name) else fingerprint(entry.name)
+    """The name of an entry, fit to be shown: it may be the rest of a secret that was broken over lines.
+
+    Such a rest is a bare word, or base64 that ends in ``=`` or ``==``, or follows a quote that was closed too early.
+    """
+    rest = entry.value is None or not entry.value.strip("=")
+    plain = _PLAIN_NAME.fullmatch(entry.name) and not entry.remnant
+    return fingerprint(entry.name) if rest and not plain else entry.name
 
 
 def _redacted_comments(text: str, words: set[str]) -> str:
@@ -245,7 +252,7 @@ def _redacted_comment(comment: str, words: set[str]) -> str:
 
 def _suspicious(word: str, words: set[str]) -> bool:
     mixed = any(character.isdigit() for character in word) and any(character.isalpha() for character in word)
-    return word in words or (len(word) >= 16 and mixed)
+    return word in words or (len(word) >= 16 and mixed) or bool(URL_PASSWORD.search(word))
 
 
 def _effective(entries: list[Entry]) -> Entry | None:

@@ -43,6 +43,7 @@ class Entry:
     :ivar quote: ``''``, ``"'"`` or ``'"'``.
     :ivar interpolated: the value refers to other variables; these references are left as they are written.
     :ivar start: offset of the statement; ``value_start`` and ``value_end`` enclose the value with its quotes.
+    :ivar remnant: a bare name directly after a value, on its line: what follows a quote closed too early.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Entry:
     start: int
     value_start: int
     value_end: int
+    remnant: bool = False
 
 
 def read_as_compose(text: str, path: str) -> Iterator[Entry]:
@@ -84,8 +86,11 @@ def _statement(text: str, start: int, line: int, path: str) -> tuple[Entry | Non
     if text[name_end : name_end + 1] in ("", "\n"):
         if name_start == len(text):
             raise HotfixError("there is an export of nothing", path=path, line=line, remedy="Remove this line")
+        if not name:
+            return None, name_end
         end = name_start + len(name)
-        return Entry(name, None, line, line, exported, "", False, start, end, end) if name else None, name_end
+        remnant = bool(text[text.rfind("\n", 0, start) + 1 : start].strip(SPACE))
+        return Entry(name, None, line, line, exported, "", False, start, end, end, remnant), name_end
     if not name:
         raise HotfixError("there is a value without a variable name", path=path, line=line, remedy=_REMEDY)
     value_start = _end(_INLINE, text, name_end + 1)

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -344,6 +345,20 @@ class TestRedacting:
         document = parse(b"PRIVATE_KEY=x\nMIIEvQIBADANBgkqhkiG9w0\nHOME\n")
         names = [shown_name(entry) for entry in document.entries]
         assert names == ["PRIVATE_KEY", fingerprint("MIIEvQIBADANBgkqhkiG9w0"), "HOME"]
+
+    @pytest.mark.parametrize(
+        ("data", "text"),
+        [
+            # What "openssl rand -base64 64" prints stands on two lines.
+            ("A_KEY=abc\nk3JqQwErTyUiOpAsDf==\n", "A_KEY={abc}\n{k3JqQwErTyUiOpAsDf}={=}\n"),
+            ("A_KEY=abc\nexport k3JqQwErTyUiOpAsDf=\n", "A_KEY={abc}\nexport {k3JqQwErTyUiOpAsDf}=\n"),
+            ("A_KEY='hunter'two\nB='it's\r\n", "A_KEY='{hunter}'{two}\nB='{it}'{s}\r\n"),
+            ("# postgres://app:hunterpass@db/app\nB=1", "# {postgres://app:hunterpass@db/app}\nB={1}"),
+            ("EMPTY=\nempty=\nexport export = x\ne: 'x'\n", "EMPTY=\nempty=\nexport export = {x}\ne: '{x}'\n"),
+        ],
+    )
+    def test_the_rest_of_a_broken_secret_is_not_shown(self, data: str, text: str) -> None:
+        assert redacted(parse(data.encode())) == re.sub(r"\{(.*?)\}", lambda match: fingerprint(match[1]), text)
 
     @given(files(), st.text(alphabet="abcdefghijklmnop0123456789", min_size=9, max_size=30))
     @settings(max_examples=200)
