@@ -156,6 +156,17 @@ def changed_names(before: Document, after: Document) -> list[str]:
     return sorted(name for name in names if written(before, name) != written(after, name))
 
 
+def require_attributes(module: AnsibleModule) -> None:
+    """Fail on an owner that is unknown or a mode that is none before the file is changed, and in check mode as well."""
+    real = os.path.realpath(module.params["path"])
+    attributes = module.load_file_common_arguments(
+        module.params, real if os.path.exists(real) else os.path.dirname(real)
+    )
+    check_mode, module.check_mode = module.check_mode, True
+    module.set_fs_attributes_if_different(attributes, False)
+    module.check_mode = check_mode
+
+
 def set_attributes(module: AnsibleModule, changed: bool) -> tuple[bool, str]:
     """Set owner, mode and the like on the file itself, not on a link to it; what changed, in words."""
     attributes = module.load_file_common_arguments(module.params, os.path.realpath(module.params["path"]))
@@ -175,13 +186,14 @@ def run(module: AnsibleModule, values: Mapping[str, str]) -> dict[str, Any]:
     result: dict[str, Any] = {"changed": changed, "changed_names": changed_names(before, after), "diff": diff}
     if changed:
         require_folder(path)
+        require_attributes(module)
     if changed and not module.check_mode:
         if exists and module.params["backup"]:
             result["backup_file"] = backup(path, keep=module.params["backup_keep"])
         write_atomic(path, after.data, mode=PRIVATE)
     if exists or not module.check_mode:
         result["changed"], prepared = set_attributes(module, changed)
-        if prepared:
+        if prepared and exists:
             diff["prepared"] = prepared
     return result
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import parse
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
 
 Run = Callable[..., dict[str, Any]]
@@ -111,9 +112,10 @@ def test_a_backup_holds_the_file_as_it_was(run_module: Run, env: Path) -> None:
     copy = Path(done["backup_file"])
     assert copy.read_text(encoding="utf-8") == CONTENT
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
-    for number in range(4):
+    for number in range(3):
         run_module("dotenv", {"path": str(env), "values": {"N": number}, "backup": True, "backup_keep": 2})
-    assert len(list(env.parent.glob(".env.*.bak"))) == 2
+    copies = sorted(env.parent.glob(".env.*.bak"))
+    assert [parse(copy.read_bytes()).get("N") for copy in copies] == ["0", "1"]
 
 
 def test_the_mode_alone_can_be_changed(run_module: Run, env: Path) -> None:
@@ -133,6 +135,43 @@ def test_a_link_stays_and_its_target_gets_the_change(run_module: Run, env: Path)
     assert link.is_symlink()
     assert "DEBUG=false # for now" in env.read_text(encoding="utf-8")
     assert stat.S_IMODE(env.stat().st_mode) == 0o600
+
+
+def test_an_empty_file_is_created_and_an_empty_change_is_none(run_module: Run, tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    rhythm(run_module, path, {"create": True, "absent": ["A"], "mode": "0640"})
+    assert path.read_bytes() == b""
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert not run_module("dotenv", {"path": str(path)})["changed"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+def test_the_owner_stays(run_module: Run, env: Path) -> None:
+    os.chown(env, 65534, 65533)
+    env.chmod(0o604)
+    run_module("dotenv", {"path": str(env), "values": {"DEBUG": False}, "backup": True})
+    for path, mode in ((env, 0o604), (next(env.parent.glob(".env.*.bak")), 0o600)):
+        info = path.stat()
+        assert (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)) == (65534, 65533, mode)
+
+
+@pytest.mark.parametrize("attribute", [{"mode": "9x"}, {"owner": "no-such-user"}, {"group": "no-such-group"}])
+def test_attributes_that_cannot_be_set_change_nothing(run_module: Run, env: Path, attribute: dict[str, str]) -> None:
+    new = env.with_name("new.env")
+    for path in (env, new):
+        for check in (True, False):
+            arguments = {"path": str(path), "values": {"A_KEY": SECRET}, "create": True, "backup": True, **attribute}
+            assert "canary" not in json.dumps(run_module("dotenv", arguments, check=check, expect_failure=True))
+    assert list(env.parent.iterdir()) == [env]
+    assert env.read_text(encoding="utf-8") == CONTENT
+
+
+def test_a_directory_is_refused(run_module: Run, tmp_path: Path) -> None:
+    arguments = {"path": str(tmp_path), "values": {"A_KEY": SECRET}, "create": True}
+    for check in (True, False):
+        result = run_module("dotenv", arguments, check=check, expect_failure=True)
+        assert result["msg"] == f"{tmp_path}: cannot read this file: Is a directory. Name a file, not a directory."
+        assert "canary" not in json.dumps(result)
 
 
 def test_crlf_bom_and_export_stay(run_module: Run, tmp_path: Path) -> None:
@@ -172,6 +211,10 @@ def test_short_values_do_not_garble_the_result(run_module: Run, tmp_path: Path) 
         ("A=1\ncanary canary=2\n", {"absent": ["A"]}, "{path}:2: there is a variable name with a space in it."),
         ("A=1\n", {"values": {"A": "canary\n"}}, "{path}: A: the value holds a line break"),
         ("A=1\n", {"values": {"A-B": "canary"}}, "{path}: A-B is not a variable name"),
+        ("A=1\n", {"values": "canary"}, "argument 'values' is of type"),
+        ("A=1\n", {"values": ["canary"]}, "argument 'values' is of type"),
+        ("A=1\n", {"values": {"A": 'it\'s "canary"'}}, "{path}: A: the value holds a single quote together"),
+        ("A=1\n", {"values": {"A": ["canary", 1]}}, "A in values is neither text"),
         ("A=1\n", {"values": {"A": None}}, "A in values is neither text"),
         ("A=1\n", {"values": {"A": {"k": "canary"}}}, "A in values is neither text"),
         ("A=1\n", {"values": {"A": "canary"}, "absent": ["A"]}, "A is both in values and in absent."),

@@ -17,7 +17,6 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import 
 
 Run = Callable[..., dict[str, Any]]
 STRONG = "Jq3vT9xYb2LkR7mWc5PzH8nDf4sGa6UeV1tKoXiQyZw"
-RULES = {"dev_key", "published_key", "placeholder", "low_entropy", "denied"}
 
 
 @pytest.fixture
@@ -68,26 +67,15 @@ def test_the_runbooks_file(audit: Run) -> None:
     [
         ("dev-key-12345", "dev_key"),
         ("xK9mP2nQ8rL5vW3jH7fA1cB4dE6gT0yU2sR9pM5nL8v", "published_key"),
-        ("production-api-key-1", "published_key"),
-        ("your-openai-api-key", "placeholder"),
         ("CHANGE-THIS-IN-PRODUCTION", "placeholder"),
-        ("[64-char random string]", "placeholder"),
-        ("example", "placeholder"),
-        ("todo", "placeholder"),
         ("abc123", "low_entropy"),
-        ("a" * 64, "low_entropy"),
     ],
 )
-@pytest.mark.parametrize(
-    "form", ["JWT_SECRET_KEY='{}'\n", "VALID_API_KEYS='[\"{}\"]'\n", "VALID_API_KEYS='" + STRONG + ",{}'\n"]
-)
-def test_an_unsafe_key_is_found(audit: Run, value: str, rule: str, form: str) -> None:
-    result = audit(form.format(value))
+def test_an_unsafe_key_is_found(audit: Run, value: str, rule: str) -> None:
+    result = audit(f'VALID_API_KEYS=\'["{STRONG}","{value}"]\'\n')
     assert rule in {finding["rule"] for finding in result["findings"]}
     assert not result["secure"]
-    for finding in result["findings"]:
-        assert finding["line"] == 1
-        assert value not in finding["message"]
+    assert value not in json.dumps(result)
 
 
 def test_strong_keys_are_secure(audit: Run) -> None:
@@ -99,28 +87,9 @@ def test_strong_keys_are_secure(audit: Run) -> None:
     assert result["secure"]
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "ACCESS_TOKEN_EXPIRE_MINUTES=30", "JWT_ALGORITHM=HS256", "SSL_KEY_FILE=/etc/ssl/key.pem", "MAX_TOKENS=4096",
-        "TOKENIZERS_PARALLELISM=false", "API_KEY_HEADER=X-API-Key", "AWS_ACCESS_KEY_ID=AKIA0000000000000000",
-        "REQUIRE_API_KEY=true", "TOKEN_BUCKET=30", "SENTRY_TOKEN=", "DB_PASSWORD=${OTHER}",
-        "STRIPE_PUBLISHABLE_KEY=pk_1", "MONKEY=1", "KEYCLOAK=on", "LOG_LEVEL=test",
-    ],
-)  # fmt: skip
-def test_what_is_no_secret_is_not_judged(audit: Run, line: str) -> None:
-    assert not RULES & {finding["rule"] for finding in audit(f"{line}\n")["findings"]}
-
-
-@pytest.mark.parametrize(
-    "name", ["DB_PASSWORD", "SMTP_PASS", "REDIS_PASSWD", "SESSION_SECRET", "GITHUB_TOKEN", "APP_KEY", "api_key"]
-)
-def test_what_is_a_secret_by_its_name_is_judged(audit: Run, name: str) -> None:
-    assert ("low_entropy", name, 1, "high") in rules(audit(f"{name}=hello\n"))
-
-
-def test_a_number_may_be_a_password(audit: Run) -> None:
-    assert ("low_entropy", "DB_PASSWORD", 1, "high") in rules(audit("DB_PASSWORD=1234\n"))
+def test_what_is_no_secret_is_not_judged(audit: Run) -> None:
+    assert audit("ACCESS_TOKEN_EXPIRE_MINUTES=30\nJWT_ALGORITHM=HS256\nMAX_TOKENS=4096\n")["findings"] == []
+    assert rules(audit("EMAIL_HOST_PASSWORD=hello\n")) == [("low_entropy", "EMAIL_HOST_PASSWORD", 1, "high")]
 
 
 def test_a_long_password_is_no_token(audit: Run) -> None:
@@ -211,6 +180,16 @@ def test_open_mode(audit: Run, mode: int, severity: str | None) -> None:
     assert found == ([] if severity is None else [("open_mode", "", 0, severity)])
 
 
+def test_open_mode_says_who_may_do_what(audit: Run) -> None:
+    messages = [audit("A=1\n", mode=mode)["findings"][0]["message"] for mode in (0o640, 0o644, 0o664, 0o622)]
+    assert [message.split(";")[0] for message in messages] == [
+        "The file may be read by its group (mode 0640)",
+        "The file may be read by everybody (mode 0644)",
+        "The file may be written by its group (mode 0664)",
+        "The file may be written by everybody (mode 0622)",
+    ]
+
+
 @pytest.fixture
 def repository(tmp_path: Path) -> Callable[..., None]:
     if not shutil.which("git"):
@@ -231,6 +210,19 @@ def test_tracked_by_git(audit: Run, repository: Callable[..., None]) -> None:
     assert not result["secure"]
     repository("rm", "-q", "--cached", ".env")
     assert rules(audit("A=1\n")) == []
+
+
+def test_a_link_and_a_subfolder_are_seen_through(
+    run_module: Run, repository: Callable[..., None], tmp_path: Path
+) -> None:
+    (tmp_path / "config").mkdir()
+    target, link = tmp_path / "config" / "prod.env", tmp_path / ".env"
+    target.write_text("A=1\n", encoding="utf-8")
+    target.chmod(0o604)
+    link.symlink_to(target)
+    repository("add", "config/prod.env")
+    found = rules(run_module("dotenv_info", {"path": str(link)}))
+    assert found == [("open_mode", "", 0, "high"), ("tracked_by_git", "", 0, "high")]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder away")
@@ -257,6 +249,7 @@ def test_without_git_nothing_is_said_about_it(
     ("args", "message"),
     [
         ({}, "{path}: cannot read this file: No such file or directory. Check the path."),
+        ({"path": "/"}, "/: cannot read this file: Is a directory. Name a file, not a directory."),
         ({"deny_patterns": ["canary("]}, "number 1 of deny_patterns is not a regular expression"),
         ({"required": {"A": {"canary": 1}}}, "A in required is neither text"),
     ],
@@ -273,6 +266,8 @@ def test_bad_input(run_module: Run, tmp_path: Path, args: dict[str, Any], messag
 def test_no_value_is_shown(audit: Run) -> None:
     required = {"A": "canary-required", "PASSWORD": None}
     result = audit(
-        'A=canary-a\nAPI_KEYS=\'["canary-1","dev-canary-2"]\'\nPASSWORD=canary-3 # canary-4\n', required=required
+        '# KEY=canary-0\nA=canary-a\nA=canary-b\nB: canary-c # x\nAPI_KEYS=\'["canary-1","dev-canary-2"]\'\n'
+        "PASSWORD=canary-3 # canary-4\nC='canary'canary\n",
+        required=required,
     )
     assert "canary" not in json.dumps(result)
