@@ -89,7 +89,7 @@ def problem(value: str, quote: str, head: str, written: str, tail: str) -> str:
         return _head_problem(head)
     if not TAIL.fullmatch(tail):
         return "has text directly after its value"
-    if in_quotes(value, quote) != written or (not written and "#" in tail):
+    if in_quotes(value, quote) != written:
         return "has a value that readers take differently in the way it is written"
     return ""
 

@@ -353,6 +353,10 @@ class TestRedacting:
             ("A_KEY=abc\nk3JqQwErTyUiOpAsDf==\n", "A_KEY={abc}\n{k3JqQwErTyUiOpAsDf}={=}\n"),
             ("A_KEY=abc\nexport k3JqQwErTyUiOpAsDf=\n", "A_KEY={abc}\nexport {k3JqQwErTyUiOpAsDf}=\n"),
             ("A_KEY='hunter'two\nB='it's\r\n", "A_KEY='{hunter}'{two}\nB='{it}'{s}\r\n"),
+            (
+                "A_KEY=correcthorse # not correcthorse2, correcthorse\n",
+                "A_KEY={correcthorse} # not correcthorse2, {correcthorse}\n",
+            ),
             ("# postgres://app:hunterpass@db/app\nB=1", "# {postgres://app:hunterpass@db/app}\nB={1}"),
             ("EMPTY=\nempty=\nexport export = x\ne: 'x'\n", "EMPTY=\nempty=\nexport export = {x}\ne: '{x}'\n"),
         ],
