@@ -81,7 +81,7 @@ class TestSecrets:
     def test_a_comma_or_an_object_is_one_secret(self) -> None:
         assert found("A_SECRET=Jq3vT9xYb2LkR7mWc5P,zH8nDf4sGa6UeV1tKoXiQyZw\n") == []
         assert found(f'GOOGLE_CREDENTIALS=\'{{"private_key":"{STRONG}","x":1}}\'\n') == []
-        assert found(f'SIGNING_KEYS=\'[{{"k":"{STRONG}"}},{{"k":"{STRONG}"}}]\'\n') == []
+        assert found(f'SIGNING_KEYS=\'[{{"k":"{STRONG}","x":1}}]\'\n') == []
 
     def test_a_malformed_list(self) -> None:
         assert found('A=1\nAPI_KEYS=\'["canary-1","canary-2"\'\n') == [("unparsable", "API_KEYS", 2, "critical")]
