@@ -97,6 +97,12 @@ def new_key() -> str:
 
 
 @pytest.fixture(scope="session")
+def loaded(api: Api, new_key: str) -> dict[str, Any]:
+    """What became of the load that killed workers before."""
+    return api.load(new_key, 20)
+
+
+@pytest.fixture(scope="session")
 def state() -> Path:
     """The folder on the controller with what belongs to the droplet."""
     return STATE

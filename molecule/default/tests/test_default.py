@@ -52,6 +52,17 @@ def redis_clients(host: Any, address: str) -> list[str]:
     return [line for line in host.check_output(command).splitlines() if f"addr={address}:" in line]
 
 
+def workers(host: Any) -> list[str]:
+    """The process IDs of uvicorn's workers, which multiprocessing spawns."""
+    rows = host.check_output("docker top %s -eo pid,args", BACKEND).splitlines()
+    return [row.split()[0] for row in rows if "spawn_main" in row]
+
+
+@pytest.fixture
+def workers_before_load(host: Any) -> list[str]:
+    return workers(host)
+
+
 @pytest.mark.fix("keys")
 def test_development_key_is_refused(api: Any) -> None:
     assert api.get(SEARCH, DEV_KEY)[0] in (401, 403)
@@ -99,21 +110,18 @@ def test_log_has_no_development_key_warning(host: Any) -> None:
 
 
 @pytest.mark.fix("workers")
-def test_two_workers_stay_alive_under_the_load_that_killed_some(host: Any, api: Any, new_key: str) -> None:
-    def workers() -> list[str]:
-        rows = host.check_output("docker top %s -eo pid,args", BACKEND).splitlines()
-        return [row.split()[0] for row in rows if "spawn_main" in row]
-
-    first = workers()
-    assert len(first) == 2
-    result = api.load(new_key, 20)
-    assert result["requests"] > 100
-    assert result["failed"] == 0
-    assert workers() == first
+def test_two_workers_stay_alive_under_the_load_that_killed_some(
+    host: Any, workers_before_load: list[str], loaded: dict[str, Any]
+) -> None:
+    assert loaded["requests"] > 100
+    assert loaded["failed"] == 0
+    assert workers(host) == workers_before_load
+    assert len(workers_before_load) == 2
     assert "died" not in log(host)
 
 
 @pytest.mark.fix("workers")
+@pytest.mark.usefixtures("loaded")
 def test_kernel_killed_nothing(host: Any) -> None:
     identity = inspect(host)["Id"]
     found = host.check_output(
