@@ -46,7 +46,7 @@ def accepted(docker: Docker, project: Project, changed: Iterable[ComposeFile], s
 
 
 def _read(docker: Docker, project: Project, files: Iterable[str]) -> None:
-    command = ("--project-directory", project.project_src, "config", "--quiet")
+    command = (f"--project-directory={project.project_src}", "config", "--quiet")
     docker.compose(project.project_src, list(files), *command, unset=project.variables())
 
 

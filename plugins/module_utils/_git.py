@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -179,6 +180,43 @@ def head_revision(path: str, scratch: str) -> str:
     """The commit that the work tree around ``path`` is on, or an empty string (no git, no commit)."""
     top = find_work_tree(path)
     return Git(top, scratch).maybe("rev-parse", "--verify", "--quiet", "HEAD") if top else ""
+
+
+def go_back(path: str, revision: str, scratch: str, *, check: bool) -> bool:
+    """Take the branch back to a commit that it has moved on from by an update; the files stay as they are.
+
+    An update that was undone in the files but not in the branch would count as done, and never come again. Commits that
+    no remote has would be lost on the way, so the branch then stays where it is.
+
+    :param check: only find out.
+    :returns: whether the branch moved, or would.
+    """
+    top = find_work_tree(path) if revision else None
+    if top is None:
+        return False
+    git = Git(top, scratch)
+    head = git.maybe("rev-parse", "--verify", "--quiet", "HEAD")
+    if head in ("", revision) or not (has_commit(git, revision, {}) and is_ancestor(git, revision, head, {})):
+        return False
+    if not git.maybe("branch", "--remotes", "--contains", head):
+        return False
+    if not check:
+        git.run("reset", "--quiet", "--mixed", revision)
+        own_repository(git.git_dir)
+    return True
+
+
+def own_repository(git_dir: str) -> None:
+    """Give what root wrote below the git directory to the directory's owner, who could not fetch any more otherwise."""
+    owner = os.stat(git_dir)
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        return
+    for folder, folders, files in os.walk(git_dir):
+        for name in (*folders, *files):
+            path = os.path.join(folder, name)
+            with contextlib.suppress(FileNotFoundError):
+                if os.lstat(path).st_uid == 0:
+                    os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 # --- the remote ------------------------------------------------------------------------------------------------------

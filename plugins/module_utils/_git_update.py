@@ -35,6 +35,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._git import (
     find_work_tree,
     has_commit,
     is_ancestor,
+    own_repository,
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._shown import file_diff, printable
 
@@ -503,19 +504,6 @@ def _own_like_parent(path: str) -> None:
     info = os.stat(os.path.dirname(path))
     if os.geteuid() == 0 and (info.st_uid, info.st_gid) != (0, 0):
         os.chown(path, info.st_uid, info.st_gid, follow_symlinks=False)
-
-
-def own_repository(git_dir: str) -> None:
-    """Give what root wrote below the git directory to the directory's owner, who could not fetch any more otherwise."""
-    owner = os.stat(git_dir)
-    if os.geteuid() != 0 or owner.st_uid == 0:
-        return
-    for folder, folders, files in os.walk(git_dir):
-        for name in (*folders, *files):
-            path = os.path.join(folder, name)
-            with contextlib.suppress(FileNotFoundError):
-                if os.lstat(path).st_uid == 0:
-                    os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 # --- the whole -------------------------------------------------------------------------------------------------------

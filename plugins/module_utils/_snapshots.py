@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
-from ansible_collections.composeops.hotfix.plugins.module_utils import _dotenv, _journal
+from ansible_collections.composeops.hotfix.plugins.module_utils import _dotenv, _git, _journal
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import (
@@ -68,6 +68,7 @@ class Snapshot:
     service: str = ""
     taken: str = ""
     contents: dict[str, bytes] = field(default_factory=dict, repr=False)
+    image_name: str = ""
 
 
 @dataclass
@@ -113,10 +114,13 @@ def look(project_src: str, name: str) -> tuple[Kept, bytes | None]:
     return Kept(path, link, digest, stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid), data
 
 
-def take(project_src: str, names: Iterable[str], image: str, revision: str, service: str) -> Snapshot:
+def take(
+    project_src: str, names: Iterable[str], image: str, revision: str, service: str, *, image_name: str = ""
+) -> Snapshot:
     """The present state of a project, not yet stored. Its ID is a hash of files, image and revision.
 
     :param image: the ID of the image (not a name, which may move), or an empty string.
+    :param image_name: the name under which Compose looks for it, for the record.
     """
     files, contents = [], {}
     for name in sorted({relative(project_src, name) for name in names}):
@@ -126,7 +130,7 @@ def take(project_src: str, names: Iterable[str], image: str, revision: str, serv
             contents[kept.sha256] = data
     told = json.dumps([[asdict(kept) for kept in files], image, revision], sort_keys=True)
     identity = hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    return Snapshot(identity, files, image, revision, service, contents=contents)
+    return Snapshot(identity, files, image, revision, service, contents=contents, image_name=image_name)
 
 
 class Store:
@@ -406,8 +410,11 @@ class Project:
         """Keep the present state as the good one and close the transaction."""
         return self._keep(take_now(), "committed", "committed")
 
-    def restored(self, name: str, exclude: Iterable[str], exclude_variables: Iterable[str]) -> Result:
-        """Write the files of a snapshot back; the transaction stays open until it is committed."""
+    def restored(self, name: str, exclude: Iterable[str], exclude_variables: Iterable[str], scratch: str) -> Result:
+        """Write the files of a snapshot back, and take the branch back to its commit; the transaction stays open.
+
+        :param scratch: an existing folder (0700) for temporary files.
+        """
         opened = _journal.open_transaction(self.folder)
         if not (name or opened):
             raise HotfixError(
@@ -421,9 +428,10 @@ class Project:
         if changes and not self.check:
             self._note("restored", snapshot, "started", names)
             restore(self.project_src, changes)
-        self._note("restored", snapshot, "changed" if changes else "unchanged", names)
+        moved = _git.go_back(self.project_src, snapshot.revision, scratch, check=self.check)
+        self._note("restored", snapshot, "changed" if changes or moved else "unchanged", names)
         transaction = "restored" if opened else "none"
-        return Result(bool(changes), transaction, snapshot, names, restore_diff(changes))
+        return Result(bool(changes) or moved, transaction, snapshot, names, restore_diff(changes))
 
     def _keep(self, snapshot: Snapshot, action: str, transaction: str) -> Result:
         known = self.store.has(snapshot.id)

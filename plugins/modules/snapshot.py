@@ -24,8 +24,10 @@ notes:
   - A snapshot is there whole or not at all, whenever the module is killed, and a restore replaces each file
     atomically; a restore that was killed is completed by running it again.
   - Opening and closing a transaction and the journal are bookkeeping and do not count as a change.
-  - A restore does not move git's C(HEAD) and starts no container. The files of the snapshot are put back, over
-    whatever commit is checked out; RV(image) is what to recreate the service from.
+  - A restore starts no container; RV(image) is what to recreate the service from.
+  - Where the branch has been updated from its remote since, a restore takes it back to the commit of the snapshot, so
+    that the update is not taken for done. Local commits are never left behind; the branch then stays, and the files
+    are put back over it. Name all files that an update changes with O(files).
 options:
   state:
     description:
@@ -60,9 +62,13 @@ options:
         away.
       - Without it no image is kept and Docker is not needed.
     type: str
+  image_name:
+    description:
+      - The name under which Compose looks for that image, for the record.
+    type: str
   revision:
     description:
-      - The git revision, for the record.
+      - The git revision.
       - By default git is asked; empty when the project is in no git work tree.
     type: str
   name:
@@ -166,6 +172,11 @@ image_id:
   description: The ID of that image.
   type: str
   returned: success
+image_name:
+  description: The name under which Compose looks for it, empty if it is not known.
+  type: str
+  returned: success
+  sample: wealth-coach-ai-backend
 revision:
   description: The git revision of the snapshot, empty if there is none.
   type: str
@@ -201,6 +212,7 @@ SPEC = {
     "files": {"type": "list", "elements": "path", "default": []},
     "service": {"type": "str"},
     "image": {"type": "str"},
+    "image_name": {"type": "str"},
     "revision": {"type": "str"},
     "name": {"type": "str"},
     "exclude": {"type": "list", "elements": "path", "default": []},
@@ -218,13 +230,14 @@ def take_now(options: dict[str, Any], docker: Docker | None, scratch: str) -> Sn
     revision = options["revision"]
     if revision is None:
         revision = head_revision(options["project_src"], scratch)
-    return take(options["project_src"], options["files"], image, revision, options["service"] or "")
+    service, name = options["service"] or "", options["image_name"] or ""
+    return take(options["project_src"], options["files"], image, revision, service, image_name=name)
 
 
 def apply(project: Project, options: dict[str, Any], scratch: str) -> Result:
     """Bring about the state that was asked for."""
     if options["state"] == "restored":
-        return project.restored(options["name"] or "", options["exclude"], options["exclude_variables"])
+        return project.restored(options["name"] or "", options["exclude"], options["exclude_variables"], scratch)
     verb = project.present if options["state"] == "present" else project.committed
     return verb(lambda: take_now(options, project.docker, scratch))
 
@@ -251,6 +264,7 @@ def main() -> None:
         files=described(snapshot),
         image=project.tag(snapshot),
         image_id=snapshot.image,
+        image_name=snapshot.image_name,
         revision=snapshot.revision,
         changed_files=result.changed_files,
         diff=result.diff,

@@ -329,7 +329,7 @@ def act(droplet: Droplet, state: str) -> _snapshots.Result:
     with _journal.held(str(droplet.folder), str(droplet.project)):
         project = project_of(droplet)
         if state == "restored":
-            return project.restored("", [], [])
+            return project.restored("", [], [], str(droplet.folder))
         verb = project.present if state == "present" else project.committed
         return verb(lambda: _snapshots.take(str(droplet.project), FILES, "", "", ""))
 
