@@ -40,7 +40,7 @@ def judge(observed: Observed) -> list[Check]:
     :returns: dictionaries with ``issue``, ``severity``, ``check``, ``status`` and ``evidence``.
     """
     if not running(observed["container"]):
-        state = observed["container"].get("container", {}).get("status", "there is none")
+        state = (observed["container"].get("container") or {}).get("status", "there is none")
         return [_check("API works", "container", "fail", f"the container is not running: {state}")]
     return [
         _warning(observed),

@@ -202,7 +202,9 @@ def test_fewer_workers_or_more_memory_than_when_the_kernel_killed_some(
     assert "cause_gone" not in status({**good(), "was": was})
 
 
-@pytest.mark.parametrize("container", [{"exists": False}, {"exists": True, "container": {"status": "exited"}}])
+@pytest.mark.parametrize(
+    "container", [{"exists": False, "container": None}, {"exists": True, "container": {"status": "exited"}}]
+)
 def test_without_a_running_container_nothing_is_claimed(container: dict[str, Any]) -> None:
     assert status({**good(), "container": container}) == {"container": "fail"}
 
