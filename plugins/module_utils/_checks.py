@@ -328,6 +328,10 @@ def _policy(observed: Observed) -> Check:
         for other in observed["others"]
         if not (other["exists"] and other["restart_policy"]["survives_reboot"])
     ]
+    literal = (policy["name"], policy["maximum_retry_count"]) == ("on-failure", 3)
+    if literal and observed.get("policy_style") == "runbook":
+        evidence = f"{shown}, as restart_policy_style: runbook asks for: start it by hand after a reboot"
+        return _check("Restart policy", "survives_reboot", "action", evidence)
     if not policy["survives_reboot"]:
         return _check("Restart policy", "survives_reboot", "fail", f"{shown}: stays down after a reboot")
     return _pass_if(

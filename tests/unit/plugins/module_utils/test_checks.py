@@ -202,6 +202,17 @@ def test_fewer_workers_or_more_memory_than_when_the_kernel_killed_some(
     assert "cause_gone" not in status({**good(), "was": was})
 
 
+@pytest.mark.parametrize(("style", "expected"), [("runbook", "action"), ("unless-stopped", "fail")])
+def test_the_policy_of_the_runbook_is_no_failure_where_it_was_asked_for(style: str, expected: str) -> None:
+    seen = {**good(), "policy_style": style}
+    seen["container_after"]["restart_policy"] = {
+        "name": "on-failure",
+        "maximum_retry_count": 3,
+        "survives_reboot": False,
+    }
+    assert status(seen)["survives_reboot"] == expected
+
+
 @pytest.mark.parametrize(
     "container", [{"exists": False, "container": None}, {"exists": True, "container": {"status": "exited"}}]
 )
