@@ -25,10 +25,11 @@ test: lint sanity unit molecule ## Everything that CI runs
 
 setup: $(SETUP) ## Virtual environment and collections, inside this folder
 
-$(SETUP): requirements-dev.txt tools/fetch_collections.py
+$(SETUP): requirements-dev.txt tools/fetch_collections.py tools/fetch_compose.py
 	@tools/venv.sh "$(PYTHON)"
 	@mkdir -p $(@D)
 	@python tools/fetch_collections.py
+	@python tools/fetch_compose.py
 	@touch $@
 
 engine: ## Use the container engine, or install and start one
