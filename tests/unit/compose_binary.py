@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Compose programs that the set-up fetched: the newest one and one of the 2 series. Tests ask them, not each other."""
+"""The Compose programs that the set-up fetched, the newest and one of the 2 series, for tests to ask."""
 
 from __future__ import annotations
 
