@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from ansible_collections.composeops.hotfix.plugins.module_utils import _cgroup, _container, _processes
 from ansible_collections.composeops.hotfix.plugins.module_utils._command_line import parse_argv
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._launch import ImageConfig
+from ansible_collections.composeops.hotfix.plugins.module_utils._launch import Files, ImageConfig, Launch
 from ansible_collections.composeops.hotfix.plugins.module_utils._workers import (
     Measured,
     human,
@@ -113,6 +114,14 @@ class Running:
         given = [parse_argv(process.argv).workers for process in processes if process.pid == found.supervisor_pid]
         kills = _cgroup.memory(self.pid, self.inspect["Id"]).oom_kills
         return Live(memory, max(memory.workers, *(number or 0 for number in given), 0), _age(found.pids), kills or 0)
+
+    def launch(self, project: Project) -> Launch:
+        """What Compose would run for the service, with its image's own command where that is not built here."""
+        launch = Launch(project, self.service, None, Files())
+        if launch.built is not None and launch.argv:
+            return launch
+        image = self.image(launch.data.get("image") if launch.built is None else None)
+        return launch if image is None else Launch(project, self.service, image, Files())
 
     def image(self, name: str | None) -> ImageConfig | None:
         """What the image of the container, or else the image of that name, runs by itself."""

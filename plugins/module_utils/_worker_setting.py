@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ansible_collections.composeops.hotfix.plugins.module_utils import _command_line as cl
@@ -117,22 +117,29 @@ def _hidden(launch: Launch) -> str:
 
 def _candidates(launch: Launch) -> Iterator[tuple[str, Text]]:
     """All that sets the number, strongest first."""
-    command = launch.command
+    config = _config_file(launch)
+    return given(launch.command, launch.variables, _config_setting(launch, config) if config else None)
+
+
+def given(
+    command: cl.ServerCommand, variables: Mapping[str, Text], config: Text | None = None
+) -> Iterator[tuple[str, Text]]:
+    """All that sets the number for a command in an environment, strongest first.
+
+    :param config: what gunicorn's configuration file sets, if there is one to look at.
+    """
+    variables = {**variables, **command.assignments}
     if command.count is not None:
         yield "--workers", command.count
     if command.server == "gunicorn":
-        arguments = _variable(launch, CMD_ARGS)
-        count = cl.cmd_args(arguments).count if arguments else None
+        count = cl.cmd_args(variables[CMD_ARGS]).count if CMD_ARGS in variables else None
         if count is not None:
             yield CMD_ARGS, count
-        config = _config_file(launch)
-        text = _config_setting(launch, config) if config else None
-        if text is not None:
-            yield "workers", text
+        if config is not None:
+            yield "workers", config
     for name in ("UVICORN_WORKERS", CONCURRENCY) if command.program == "uvicorn" else (CONCURRENCY,):
-        value = _variable(launch, name)
-        if value is not None:
-            yield name, value
+        if name in variables:
+            yield name, variables[name]
 
 
 def _variable(launch: Launch, name: str) -> Text | None:

@@ -212,7 +212,6 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file im
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import backup, read_bytes, write_atomic
-from ansible_collections.composeops.hotfix.plugins.module_utils._launch import Files, Launch
 from ansible_collections.composeops.hotfix.plugins.module_utils._shown import file_diff
 from ansible_collections.composeops.hotfix.plugins.module_utils._worker_memory import Running, figures
 from ansible_collections.composeops.hotfix.plugins.module_utils._worker_setting import (
@@ -250,7 +249,7 @@ class WorkerCount:
         self.project = Project.load(self.params["project_src"], self.params["files"])
         self.service: str = self.params["service"]
         self.running = Running(self.project.project_src, self.service, self.params["files"] or [])
-        self.launch = self._launch()
+        self.launch = self.running.launch(self.project)
         self.sizing: dict[str, Any] = {}
 
     def run(self) -> dict[str, Any]:
@@ -277,14 +276,6 @@ class WorkerCount:
         reasons += changed.notes
         result.update(self._write(setting, changed))
         return result
-
-    def _launch(self) -> Launch:
-        launch = Launch(self.project, self.service, None, Files())
-        if launch.built is not None and launch.argv:
-            return launch
-        # Part of what runs is in an image that is not built here.
-        image = self.running.image(launch.data.get("image") if launch.built is None else None)
-        return launch if image is None else Launch(self.project, self.service, image, Files())
 
     def _wanted(self, setting: Setting) -> Sizing:
         """The number that is asked for, or that fits."""

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a container was made with, and whether its files would make another one, but for the number of workers.
+
+Compose itself is asked: it keeps a hash of all that it made a container from in a label, and prints the hash of what
+the files say. With the old number put into the new description, both have to be the same. Tried with 2.26, 2.40, 5.6.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ansible_collections.composeops.hotfix.plugins.module_utils import _command_line as cl
+from ansible_collections.composeops.hotfix.plugins.module_utils._command_line import Text
+from ansible_collections.composeops.hotfix.plugins.module_utils._container import LABEL, Docker, environment
+from ansible_collections.composeops.hotfix.plugins.module_utils._worker_setting import WORKERS_NAME, given
+
+# Numbers of sources: words of the command count from 0, variables from here.
+VARIABLES = 1 << 20
+PLACEHOLDER = "#"
+
+
+class Made(NamedTuple):
+    """What a container runs, and with which variables. The values are secrets."""
+
+    entrypoint: list[str]
+    command: list[str]
+    variables: dict[str, str]
+
+
+class Numbered(NamedTuple):
+    """The number of workers that something is made with, and all else with the number taken out.
+
+    :ivar number: None when nothing that can be seen sets it.
+    """
+
+    number: int | None
+    words: list[str]
+    variables: dict[str, str]
+
+
+def of_container(inspect: Mapping[str, Any]) -> Made:
+    """What a container was made with.
+
+    :param inspect: its ``docker inspect`` data.
+    """
+    config = inspect["Config"]
+    return Made(list(config.get("Entrypoint") or []), list(config.get("Cmd") or []), environment(inspect))
+
+
+def of_service(service: Mapping[str, Any], image: Mapping[str, Any]) -> Made:
+    """What a container would be made with.
+
+    :param service: the service as Compose resolves it.
+    :param image: ``docker image inspect`` data.
+    """
+    base = of_container(image)
+    entrypoint, command = service.get("entrypoint"), service.get("command")
+    # An entrypoint in Compose makes the image's command void.
+    inherited = base.command if entrypoint is None else []
+    variables = {name: str(value) for name, value in (service.get("environment") or {}).items() if value is not None}
+    return Made(
+        base.entrypoint if entrypoint is None else list(entrypoint),
+        inherited if command is None else list(command),
+        {**base.variables, **variables},
+    )
+
+
+def numbered(made: Made) -> Numbered:
+    """Find the number of workers, and take it out."""
+    words, variables = [*made.entrypoint, *made.command], dict(made.variables)
+    names = list(variables)
+    texts = {name: Text.of(variables[name], VARIABLES + index) for index, name in enumerate(names)}
+    command = cl.parse([Text.of(word, index) for index, word in enumerate(words)], texts.get)
+    found = next((text for _name, text in given(command, texts) if text.value.strip()), None)
+    number = cl.number(found)
+    if found is None and command.server == "uvicorn":
+        number = 1
+    span = found.span() if found is not None else None
+    if span is not None and span.source >= VARIABLES:
+        variables[names[span.source - VARIABLES]] = _cut(variables[names[span.source - VARIABLES]], span)
+    elif span is not None:
+        words[span.source] = _cut(words[span.source], span)
+    # A variable that Compose put into the command is often in the environment file as well, where nothing reads it.
+    echoes = [name for name in names if WORKERS_NAME.search(name) and variables[name] == str(number)]
+    variables.update({name: PLACEHOLDER for name in echoes})
+    return Numbered(number, words, variables)
+
+
+def difference(
+    docker: Docker, project_src: str, files: Sequence[str], name: str, inspect: dict[str, Any]
+) -> str | None:
+    """What Compose would make another container for, beside the number of workers; None when that is all, or nothing.
+
+    :param name: the service.
+    :param inspect: the running container.
+    """
+    text = docker.compose(project_src, files, "config", "--format", "json")
+    # Dollar signs are doubled in it, so that it can be read again.
+    service = json.loads(text.replace("$$", "$"))["services"][name]
+    reference = service.get("image") or inspect["Config"]["Image"]
+    images = json.loads(docker.run("image", "inspect", inspect["Image"], reference).stdout)
+    old, new = of_container(inspect), of_service(service, images[1])
+    return _image(*images) or _said(old, new) or _hashed(docker, project_src, text, name, inspect)
+
+
+def _cut(value: str, span: cl.Span) -> str:
+    return value[: span.start] + PLACEHOLDER + value[span.end :]
+
+
+def _image(old: dict[str, Any], new: dict[str, Any]) -> str | None:
+    """How two images differ beside command and variables, which are looked at apart."""
+    if old["Id"] == new["Id"]:
+        return None
+    if old["RootFS"] != new["RootFS"]:
+        return "files in its image have changed"
+    apart = ("Entrypoint", "Cmd", "Env", "Image", "Hostname")
+    names = [key for key in {**old["Config"], **new["Config"]} if key not in apart]
+    changed = sorted(key for key in names if (old["Config"].get(key) or None) != (new["Config"].get(key) or None))
+    return f"its image has another {', '.join(changed)}" if changed else None
+
+
+def _said(old: Made, new: Made) -> str | None:
+    was, now = numbered(old), numbered(new)
+    if was.words != now.words:
+        return "its command has changed"
+    names = sorted({**old.variables, **new.variables})
+    changed = [
+        name
+        for name in names
+        if old.variables.get(name) != new.variables.get(name) and was.variables.get(name) != now.variables.get(name)
+    ]
+    return f"variables have changed: {', '.join(changed)}" if changed else None
+
+
+def _hashed(docker: Docker, project_src: str, text: str, name: str, inspect: dict[str, Any]) -> str | None:
+    """Ask Compose for the hash of the new description with the old command and variables in it."""
+    project = json.loads(text)
+    service, old = project["services"][name], of_container(inspect)
+    for key, words in (("entrypoint", old.entrypoint), ("command", old.command)):
+        if service.get(key) is not None:
+            service[key] = [word.replace("$", "$$") for word in words]
+    for variable, value in (service.get("environment") or {}).items():
+        if value is not None and variable in old.variables:
+            service["environment"][variable] = old.variables[variable].replace("$", "$$")
+    wanted = (inspect["Config"].get("Labels") or {}).get(f"{LABEL}config-hash", "")
+    # Compose before 2.40 reckons what is started alone as another one than what is started with its dependencies.
+    alone = {
+        **project,
+        "services": {**project["services"], name: {k: v for k, v in service.items() if k != "depends_on"}},
+    }
+    if wanted and wanted in (_hash(docker, project_src, variant, name) for variant in (project, alone)):
+        return None
+    return "its settings in the Compose files have changed, or were made by another version of Compose"
+
+
+def _hash(docker: Docker, project_src: str, project: dict[str, Any], name: str) -> str:
+    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as stream:
+        json.dump(project, stream)
+        stream.flush()
+        folder = f"--project-directory={os.path.abspath(project_src)}"
+        return docker.compose(project_src, [stream.name], folder, "config", "--hash", name).split()[-1]

@@ -1,0 +1,323 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Changes the number of workers of a running server without a restart."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: worker_scale
+short_description: Change the number of workers of a running server, without a restart
+version_added: 0.1.0
+description:
+  - Adds or ends workers of uvicorn or gunicorn one at a time, by C(SIGTTIN) and C(SIGTTOU) to their supervisor, and
+    waits after each until the processes are as they should be. A worker that ends takes no new connections and
+    finishes the requests that it has. A new one takes connections when it has loaded the application.
+  - Changes no file and not the container. When the container or the host is restarted, the container starts again with
+    the number that it was made with, RV(created_with). When it is recreated, with that of its files.
+    Use M(composeops.hotfix.worker_count) to change the files too.
+  - The signals go to the supervisor itself, as the host numbers it. That works also when another program is the
+    container's first process, such as the one of C(init=true), which does not pass them on.
+notes:
+  - The module has to run as root on the host whose engine runs the container.
+  - A new worker loads the application as it is in the container at that moment. When that fails, gunicorn and
+    the newest uvicorn (0.54) end altogether, as they would at a restart.
+  - uvicorn ends the newest workers, gunicorn the oldest.
+options:
+  workers:
+    description:
+      - How many workers should run.
+      - By default as many as the files of O(project_src) say.
+    type: int
+  only_number:
+    description:
+      - Leave the workers alone when the running container differs from its files by more than the number of workers, so
+        that it has to be recreated anyway. The reason says by what.
+      - What differs is for Compose to say. Build the image before, or a change of the source is not seen.
+    type: bool
+    default: false
+  required:
+    description:
+      - Fail when the number cannot be changed without a restart. V(false) tells it in RV(possible) and RV(reason).
+    type: bool
+    default: true
+  timeout:
+    description:
+      - Seconds for the whole change. Give as long as the application needs to load, and as its longest request takes.
+    type: int
+    default: 120
+requirements:
+  - Docker Engine 20.10 or newer
+  - uvicorn 0.30 or newer, or gunicorn
+extends_documentation_fragment:
+  - composeops.hotfix._attributes
+  - composeops.hotfix._attributes.FULL
+  - composeops.hotfix._project
+  - composeops.hotfix._project.CONTAINER
+seealso:
+  - module: composeops.hotfix.worker_count
+  - module: composeops.hotfix.container_info
+author:
+  - composeops.hotfix contributors (@composeops)
+"""
+
+EXAMPLES = r"""
+- name: Two workers in the files
+  composeops.hotfix.worker_count:
+    project_src: /opt/wealth-coach-ai
+    service: backend
+    workers: "2"
+
+- name: And in the running container, while it serves
+  composeops.hotfix.worker_scale:
+    project_src: /opt/wealth-coach-ai
+    service: backend
+
+- name: See whether it could be done
+  composeops.hotfix.worker_scale:
+    container: wealth_coach_backend
+    workers: 2
+    required: false
+  check_mode: true
+  register: live
+"""
+
+RETURN = r"""
+possible:
+  description: Whether the number can be changed without a restart.
+  type: bool
+  returned: success
+reason:
+  description: Why it cannot, or what was done.
+  type: str
+  returned: success
+  sample: SIGTTOU was sent 2 times to the supervisor of wealth_coach_backend.
+previous:
+  description: The workers that ran before. Null when there is no running server.
+  type: int
+  returned: success
+  sample: 4
+workers:
+  description: The workers that should run, and do when RV(possible) is true. Null when the files do not tell.
+  type: int
+  returned: success
+  sample: 2
+created_with:
+  description:
+    - The workers that a restart of the container brings back, since it was made with that number. Null when it cannot
+      be seen, as with a script or a configuration file.
+  type: int
+  returned: success
+  sample: 4
+server:
+  description: The server.
+  type: dict
+  returned: success
+  contains:
+    name:
+      description: V(uvicorn) or V(gunicorn); null when no process has that name.
+      type: str
+      returned: success
+    version:
+      description: Its version, as installed in the container; null when it was not found.
+      type: str
+      returned: success
+      sample: 0.34.0
+supervisor_pid:
+  description: The process that got the signals, as the host numbers it. Null without one.
+  type: int
+  returned: success
+pids_before:
+  description: The workers' process IDs before.
+  type: list
+  elements: int
+  returned: success
+pids_after:
+  description: The workers' process IDs now.
+  type: list
+  elements: int
+  returned: success
+seconds:
+  description: From the first signal until all workers that were wanted took connections, and the others were gone.
+  type: float
+  returned: when something was changed
+"""
+
+import os
+import signal
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.composeops.hotfix.plugins.module_utils import _made_with
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
+from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
+from ansible_collections.composeops.hotfix.plugins.module_utils._container_facts import live_processes
+from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._processes import workers
+from ansible_collections.composeops.hotfix.plugins.module_utils._server_version import package_version
+from ansible_collections.composeops.hotfix.plugins.module_utils._supervisor import Supervisor
+from ansible_collections.composeops.hotfix.plugins.module_utils._worker_memory import Running
+from ansible_collections.composeops.hotfix.plugins.module_utils._worker_scale import Scaled, Scaling, obstacle
+from ansible_collections.composeops.hotfix.plugins.module_utils._worker_setting import describe, find
+
+ARGUMENTS: dict[str, Any] = {
+    "container": {"type": "str"},
+    "project_src": {"type": "path"},
+    "files": {"type": "list", "elements": "path"},
+    "service": {"type": "str"},
+    "workers": {"type": "int"},
+    "only_number": {"type": "bool", "default": False},
+    "required": {"type": "bool", "default": True},
+    "timeout": {"type": "int", "default": 120},
+}
+SIGNALS = (signal.SIGTTIN, signal.SIGTTOU)
+
+
+class Impossible(Exception):
+    """The number cannot be changed without a restart."""
+
+
+class WorkerScale:
+    """One run of the module: look, decide, signal, wait."""
+
+    def __init__(self, module: AnsibleModule, docker: Docker) -> None:
+        self.module, self.docker = module, docker
+        self.params: dict[str, Any] = module.params
+        self.files: list[str] = self.params["files"] or []
+        self.result: dict[str, Any] = {
+            "changed": False,
+            "possible": False,
+            "reason": "",
+            "previous": None,
+            "workers": self.params["workers"],
+            "created_with": None,
+            "server": {"name": None, "version": None},
+            "supervisor_pid": None,
+            "pids_before": [],
+            "pids_after": [],
+        }
+
+    def run(self) -> dict[str, Any]:
+        """Change the number, if it can be done."""
+        if self.params["workers"] is not None and not 1 <= self.params["workers"] <= 1000:
+            raise HotfixError(f"workers is {self.params['workers']}", remedy="Give a number from 1 to 1000")
+        try:
+            self._change()
+        except Impossible as error:
+            self.result["reason"] = f"{error}."
+            if self.params["required"]:
+                raise HotfixError(
+                    f"the number of workers cannot be changed without a restart: {error}",
+                    remedy="Recreate the container",
+                ) from error
+        return self.result
+
+    def _change(self) -> None:
+        inspect = self._inspect()
+        supervisor = self._supervisor(inspect)
+        target = self._target()
+        if self.params["only_number"] and self.params["project_src"]:
+            other = _made_with.difference(
+                self.docker, self.params["project_src"], self.files, self.params["service"], inspect
+            )
+            if other:
+                raise Impossible(f"it has to be recreated, since {other}")
+        if os.geteuid() != 0:
+            raise Impossible("only root may send signals to the supervisor")
+        scaling = Scaling(supervisor, lambda number: os.kill(supervisor.pid, number), target, self.params["timeout"])
+        try:
+            before = scaling.rest()
+        except HotfixError as error:
+            raise Impossible(error.message) from error
+        count, name = len(before.pids), inspect["Name"].lstrip("/")
+        done = {"possible": True, "previous": count, "pids_before": list(before.pids), "pids_after": list(before.pids)}
+        self.result.update(done, changed=count != target, reason=f"{count} workers run already.")
+        if count == target:
+            return
+        self.result["diff"] = {
+            "before_header": name,
+            "after_header": name,
+            "before": f"workers: {count}\n",
+            "after": f"workers: {target}\n",
+        }
+        number = abs(count - target)
+        self.result["reason"] = f"It takes {_name(target > count)} {number} times to the supervisor of {name}."
+        if not self.module.check_mode:
+            self._report(scaling.run(before), name)
+
+    def _report(self, scaled: Scaled, name: str) -> None:
+        sent = [f"{_name(wanted == signal.SIGTTIN)} {scaled.signals.count(wanted)} times" for wanted in SIGNALS]
+        said = [text for text, wanted in zip(sent, SIGNALS) if wanted in scaled.signals]
+        self.result.update(
+            pids_after=list(scaled.after.pids),
+            seconds=scaled.seconds,
+            reason=f"The supervisor of {name} got {' and '.join(said)}.",
+        )
+
+    def _inspect(self) -> dict[str, Any]:
+        inspect = self.docker.lookup(
+            self.params["container"], self.params["project_src"], self.params["service"], files=self.files
+        )
+        if inspect is None or inspect["State"]["Status"] != "running":
+            status = inspect["State"]["Status"] if inspect else "there is none"
+            raise Impossible(f"the container does not run ({status})")
+        self.result["created_with"] = _made_with.numbered(_made_with.of_container(inspect)).number
+        return inspect
+
+    def _supervisor(self, inspect: dict[str, Any]) -> Supervisor:
+        processes = live_processes(self.docker, inspect)
+        found = workers(processes)
+        process = next((process for process in processes if process.pid == found.supervisor_pid), None)
+        self.result.update(previous=len(found.pids), pids_before=found.pids, pids_after=found.pids)
+        self.result["supervisor_pid"] = found.supervisor_pid
+        version, supervisor = None, None
+        if process is not None:
+            try:
+                supervisor = Supervisor(process.pid)
+            except HotfixError as error:
+                raise Impossible("its processes are not to be seen here: the engine is on another host") from error
+            version = package_version(process.pid, found.server or "uvicorn", process.argv)
+        self.result["server"] = {"name": found.server, "version": version}
+        catches = supervisor is not None and supervisor.catches(*SIGNALS)
+        reason = obstacle(found, process, version, catches=catches)
+        if supervisor is None or reason:
+            raise Impossible(reason)
+        return supervisor
+
+    def _target(self) -> int:
+        """The number that is wanted."""
+        if self.params["workers"] is not None:
+            return int(self.params["workers"])
+        if not self.params["project_src"]:
+            raise HotfixError("workers is not given", remedy="Give it, or project_src and service instead of container")
+        service = self.params["service"]
+        project = Project.load(self.params["project_src"], self.params["files"])
+        setting = find(Running(self.params["project_src"], service, self.files, self.docker).launch(project))
+        if setting.number is None:
+            raise Impossible(describe(setting).rstrip("."))
+        self.result["workers"] = setting.number
+        return setting.number
+
+
+def _name(more: bool) -> str:
+    return "SIGTTIN" if more else "SIGTTOU"
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec=ARGUMENTS,
+        required_one_of=[("container", "project_src")],
+        mutually_exclusive=[("container", "project_src")],
+        required_by={"project_src": "service", "service": "project_src"},
+        supports_check_mode=True,
+    )
+    try:
+        result = WorkerScale(module, Docker()).run()
+    except HotfixError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
