@@ -5,21 +5,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
-from ansible_collections.composeops.hotfix.plugins.module_utils import _dotenv_forms
+from ansible_collections.composeops.hotfix.plugins.module_utils import _dotenv_forms, _dotenv_proof, _dotenv_raw
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_forms import encode
-from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_readers import (
-    SPACE,
-    Entry,
-    read_as_compose,
-    read_as_python_dotenv,
-)
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_proof import Content
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_readers import SPACE, Entry, read_as_compose
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_shell import OWN_NAMES
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import SECRET_NAME, URL_PASSWORD, fingerprint
 
-__all__ = ["Document", "Entry", "encode", "parse", "redacted", "shown_name", "variables"]
+__all__ = ["DIALECTS", "Document", "Entry", "encode", "parse", "redacted", "shown_name", "variables"]
+
+# Who reads a file: Compose, python-dotenv and a shell; raw readers only; raw ones as well as Compose and python-dotenv.
+PORTABLE, RAW, BARE = DIALECTS = ("portable", "raw", "bare")
 
 BOM = "\ufeff"
 # A comment may hold an old secret: an assignment, a word of a present one, a URL with a password, or any long word with
@@ -32,13 +32,14 @@ _PLAIN_NAME = re.compile(r"[A-Z_][A-Z0-9_]*|[a-z_]+")
 
 
 @dataclass(frozen=True)
-class Document:
-    """A parsed ``.env``; changing it gives a new one. Make it with :func:`parse`."""
+class Document(Content):
+    """A parsed ``.env``; changing it gives a new one. Make it with :func:`parse`.
 
-    text: str = field(repr=False)
-    entries: tuple[Entry, ...]
-    path: str
+    :ivar dialect: one of :data:`DIALECTS`.
+    """
+
     bom: bool = False
+    dialect: str = PORTABLE
 
     @property
     def data(self) -> bytes:
@@ -64,35 +65,36 @@ class Document:
         return _effective(self.occurrences(name))
 
     def get(self, name: str, default: str | None = None) -> str | None:
-        """The effective value of a variable, as Compose reads it."""
+        """The effective value of a variable, as the service reads it."""
         entry = self.effective(name)
         return default if entry is None or entry.value is None else entry.value
 
+    def meant(self, entry: Entry) -> str:
+        """An entry's value without quotes that its reader keeps, as a raw one does; empty for none."""
+        return entry.value or "" if self.dialect == PORTABLE else _dotenv_raw.unquoted(entry.value or "")
+
     def problem(self, entry: Entry) -> str:
         """Why not every reader agrees about an entry, in words that follow its name; empty when all agree."""
+        if self.dialect != PORTABLE:
+            return _dotenv_raw.problem(entry, everywhere=self.dialect == BARE)
         if entry.value is None:
             return "has no value, and is inherited by Compose only"
         if entry.interpolated:
             return "refers to another variable, which not every reader replaces"
-        start, end = self._lines(entry)
+        start, end = self.lines(entry)
         written = self.text[entry.value_start : entry.value_end]
-        head, tail = self.text[start : entry.value_start], self.text[entry.value_end : end]
+        head, tail = self.text[start : entry.value_start], self.text[entry.value_end : end].removesuffix("\n")
         return _dotenv_forms.problem(entry.value, entry.quote, head, written, tail)
 
     def set(self, values: Mapping[str, str]) -> Document:
-        """A document in which each of these variables is set, once, in a form that every reader understands.
+        """A document in which each of these variables is set, once, in a form that its readers understand.
 
         :raises HotfixError: when a value cannot be written so, or a line cannot be changed alone.
         """
         edits: list[tuple[int, int, str]] = []
         additions = []
         for name, value in values.items():
-            if not _dotenv_forms.NAME.fullmatch(name):
-                raise HotfixError(
-                    f"{name} is not a variable name that every reader accepts",
-                    path=self.path,
-                    remedy="Use letters, digits and underscores, a letter first",
-                )
+            self._check_name(name)
             rhs = self._encode(name, value)
             present = self.occurrences(name)
             kept = _effective(present)
@@ -100,7 +102,7 @@ class Document:
                 additions.append(f"{name}={rhs}{self.newline}")
                 continue
             edits += [self._removal(entry) for entry in present if entry is not kept]
-            if kept.value != value or self.problem(kept):
+            if kept.value != value or (self.dialect == PORTABLE and self.problem(kept)):
                 edits.append(self._assignment(kept, value, rhs))
         return self._edited(edits, "".join(additions), dict(values))
 
@@ -120,23 +122,33 @@ class Document:
             found.setdefault(entry.name, []).append(entry)
         return found
 
+    def _check_name(self, name: str) -> None:
+        portable = _dotenv_forms.NAME.fullmatch(name)
+        if portable and (self.dialect != PORTABLE or name not in OWN_NAMES):
+            return
+        raise HotfixError(
+            f"{name} is a variable that a shell gives its own value"
+            if portable
+            else f"{name} is not a variable name that every reader accepts",
+            path=self.path,
+            remedy="Choose another name" if portable else "Use letters, digits and underscores, a letter first",
+        )
+
     def _encode(self, name: str, value: str) -> str:
         try:
-            return encode(value)
+            if self.dialect == PORTABLE:
+                return encode(value)
+            return _dotenv_raw.encode(value, everywhere=self.dialect == BARE)
         except HotfixError as error:
             raise HotfixError(f"{name}: {error.message}", path=self.path, remedy=error.remedy) from None
 
-    def _lines(self, entry: Entry) -> tuple[int, int]:
-        """Offsets of the lines on which an entry stands: first character, and the newline or the end of the text."""
-        end = self.text.find("\n", entry.value_end)
-        return self.text.rfind("\n", 0, entry.start) + 1, len(self.text) if end < 0 else end
-
     def _own_lines(self, entry: Entry) -> tuple[int, int]:
-        """The offsets of :meth:`_lines`.
+        """The offsets of :meth:`lines`, without the last newline.
 
         :raises HotfixError: when something beside the entry and a comment stands on them.
         """
-        start, end = self._lines(entry)
+        start, end = self.lines(entry)
+        end -= self.text.endswith("\n", start, end)
         tail = self.text[entry.value_end : end].strip(SPACE)
         if self.text[start : entry.start].strip(SPACE) or (tail and not tail.startswith("#")):
             raise HotfixError(
@@ -155,6 +167,8 @@ class Document:
         """The edit that gives ``entry`` a value, in its own style of quotes if that holds it."""
         start, end = self._own_lines(entry)
         head = self.text[start : entry.value_start]
+        if self.dialect != PORTABLE:
+            return start, end, f"{head.partition('=')[0]}={rhs}{self.text[entry.value_end : end]}"
         if not _dotenv_forms.HEAD.fullmatch(head):
             indent = head[: len(head) - len(head.lstrip(" \t"))]
             head = f"{indent}{'export ' if entry.exported else ''}{entry.name}="
@@ -177,28 +191,29 @@ class Document:
         text = "".join([*pieces, self.text[done:]])
         if addition and text and not text.endswith("\n"):
             text += self.newline
-        after = _parse_text(text + addition, self.path, self.bom)
+        after = _parse_text(text + addition, self.path, self.bom, self.dialect)
         _prove(self, after, wanted)
         return after
 
 
-def parse(data: bytes, path: str = ".env") -> Document:
-    """Read a ``.env`` as Compose does.
+def parse(data: bytes, path: str = ".env", dialect: str = PORTABLE) -> Document:
+    """Read a ``.env`` as Compose does, or in another dialect as Compose's raw format does.
 
     :param path: how the file is called in errors.
+    :param dialect: one of :data:`DIALECTS`.
     :raises HotfixError: for what Compose cannot read, with line and reason.
     """
     text = data.decode("utf-8", "surrogateescape")
     bom = text.startswith(BOM)
-    return _parse_text(text[1:] if bom else text, path, bom)
+    return _parse_text(text[1:] if bom else text, path, bom, dialect)
 
 
-def variables(data: bytes, path: str = ".env") -> dict[str, str]:
+def variables(data: bytes, path: str = ".env", dialect: str = PORTABLE) -> dict[str, str]:
     """The effective value of each variable in a ``.env``.
 
     :raises HotfixError: for what Compose cannot read, with line and reason.
     """
-    return parse(data, path).variables
+    return parse(data, path, dialect).variables
 
 
 def redacted(document: Document) -> str:
@@ -260,29 +275,23 @@ def _effective(entries: list[Entry]) -> Entry | None:
     return valued[-1] if valued else entries[-1] if entries else None
 
 
-def _parse_text(text: str, path: str, bom: bool) -> Document:
-    return Document(text, tuple(read_as_compose(text, path)), path, bom)
+def _parse_text(text: str, path: str, bom: bool, dialect: str) -> Document:
+    read = read_as_compose if dialect == PORTABLE else _dotenv_raw.read_as_raw
+    return Document(text, tuple(read(text, path)), path, bom, dialect)
 
 
 def _prove(before: Document, after: Document, wanted: Mapping[str, str | None]) -> None:
-    """Check by reading again that exactly the wanted variables changed, for Compose, python-dotenv and a shell.
+    """Check by reading again that exactly the wanted variables changed, for every reader of the dialect.
 
     :param wanted: the value that each name must have afterwards; ``None`` for a name that must be gone.
     :raises HotfixError: when the file is so odd that a reader would see something else.
     """
-    others = [[(e.name, e.value) for e in doc.entries if e.name not in wanted] for doc in (before, after)]
-    found = {entry.name: entry for entry in after.entries if entry.name in wanted}
-    intended = {name: value for name, value in wanted.items() if value is not None}
-    compose_agrees = others[0] == others[1] and {name: entry.value for name, entry in found.items()} == intended
-    shell_agrees = not any(after.problem(entry) for entry in found.values())
-    old, new = read_as_python_dotenv(before.text), read_as_python_dotenv(after.text)
-    python_agrees = {name: new[name] for name in wanted if name in new} == intended and all(
-        old.get(name) == new.get(name) for name in {**old, **new} if name not in wanted
-    )
-    for reader, agrees in (("Compose", compose_agrees), ("a shell", shell_agrees), ("python-dotenv", python_agrees)):
-        if not agrees:
-            raise HotfixError(
-                f"after changing {', '.join(sorted(wanted))}, {reader} would not read this file as intended",
-                path=before.path,
-                remedy="Write each variable as NAME='value' on a line of its own",
-            )
+    portable = before.dialect == PORTABLE
+    _dotenv_proof.prove_entries("Compose" if portable else "a raw reader", before, after, wanted)
+    if before.dialect == BARE:
+        _dotenv_proof.prove_compose(before, after, wanted)
+    if before.dialect != RAW:
+        _dotenv_proof.prove_python_dotenv(before, after, wanted)
+        _dotenv_proof.prove_references(before, after, wanted)
+    if portable:
+        _dotenv_proof.prove_shell(before, after, wanted)
