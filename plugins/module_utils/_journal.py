@@ -61,6 +61,21 @@ def make_folder(path: str) -> None:
         raise problem(error, path, "create") from error
 
 
+def claim(folder: str, project_src: str) -> None:
+    """Make the project's folder, and note in it whose it is.
+
+    :raises HotfixError: naming the folder and the reason.
+    """
+    make_folder(folder)
+    try:
+        os.chmod(folder, 0o700)
+    except OSError as error:
+        raise problem(error, folder, "use") from error
+    owner = os.path.join(folder, "source")
+    if not os.path.exists(owner):
+        write_atomic(owner, os.fsencode(os.path.realpath(project_src)) + b"\n", mode=0o600)
+
+
 @contextlib.contextmanager
 def held(folder: str, project_src: str, *, check: bool = False) -> Iterator[None]:
     """Make the project's folder and hold it alone; the lock goes with the process.
@@ -76,12 +91,9 @@ def held(folder: str, project_src: str, *, check: bool = False) -> Iterator[None
     make_folder(folder)
     descriptor = -1
     try:
-        os.chmod(folder, 0o700)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        owner = os.path.join(folder, "source")
-        if not os.path.exists(owner):
-            write_atomic(owner, os.fsencode(os.path.realpath(project_src)) + b"\n", mode=0o600)
+        claim(folder, project_src)
         yield
     except BlockingIOError as error:
         raise HotfixError(

@@ -10,6 +10,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
+try:
+    from ansible.module_utils.secrets import register_secrets
+except ImportError:  # ansible-core before 2.22
+    register_secrets = None
+
 # Ansible masks each registered value wherever it occurs; masking something as short as "true" would garble results.
 SHORTEST_MASKED = 6
 
@@ -44,17 +49,27 @@ SHAPES = (
 
 def fingerprint(value: str) -> str:
     """The only form in which a secret value is ever shown: ``sha256:<first 8 hex> len=<n>``."""
-    digest = hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
-    return f"sha256:{digest[:8]} len={len(value)}"
+    return f"sha256:{digest(value)[:8]} len={len(value)}"
+
+
+def digest(value: str) -> str:
+    """The SHA-256 of a value, as 64 hexadecimal digits."""
+    return hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def register(module: Any, values: Iterable[str]) -> None:
-    """Tell Ansible about secrets that were read from files, so that it masks them in this module's result.
+    """Tell Ansible about secrets that were read from files or made, so that it masks them.
+
+    ansible-core up to 2.21 masks them in this module's result; from 2.22 on it masks them in all that it displays for
+    the rest of the run (https://github.com/ansible/ansible, lib/ansible/module_utils/secrets.py).
 
     :param module: the running ``AnsibleModule``.
     :param values: the secret values; those shorter than :data:`SHORTEST_MASKED` are left out.
     """
-    module.no_log_values.update(value for value in values if len(value) >= SHORTEST_MASKED)
+    masked = [value for value in values if len(value) >= SHORTEST_MASKED]
+    module.no_log_values.update(masked)
+    if register_secrets is not None:
+        register_secrets(masked)
 
 
 def hide_option(module: Any, option: str, texts: Mapping[str, str]) -> None:

@@ -3,19 +3,23 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._keys import generate
 from ansible_collections.composeops.hotfix.plugins.module_utils._rotation import Age, Plan, Policy, plan_rotation
-from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import digest, fingerprint
 from hypothesis import given
 from hypothesis import strategies as st
 
 A, B, C, NEW = (generate() for _number in range(4))
 DEV = "dev-key-12345"
 DAY = 86400.0
+# Found by trying: each pair has the first 8 digits of the SHA-256 in common.
+TWINS = ("ZPyukqdTWLuRqI9qkLBmDuqdIwmgrD2Dsy-GWRKdBCH", "T3PhDehraRDNcthKFyAnSvUdwM9RQTd7bSqFEivucPm")
+UNEQUAL = ("phwX2_hyxtSpitkQJmOgT-hcyvsZjzPQcxGfSATcCMH", "lrZtmx1fkSy2dEpL-hKbENsJH44G9smGfbux8cvn29Y4")
 
 
 def plan(keys: list[str], new_key: str | None = None, ages: dict[str, Age] | None = None, **policy: Any) -> Plan:
@@ -45,6 +49,9 @@ def plan(keys: list[str], new_key: str | None = None, ages: dict[str, Age] | Non
         ([DEV, A], {"retire": "all_but_newest"}, True, [], [DEV, A]),
         ([A, DEV], {"retire": "all_but_newest", "regenerate": "never"}, False, [A], [DEV]),
         ([A, B], {"deny_patterns": [f"^{B}$"]}, True, [A], [B]),
+        ([A, B, C], {"retire": [f"sha256:{digest(C)}"]}, False, [A, B], [C]),
+        ([A, B, C], {"retire": [f"sha256:{digest(C)[:12]} len={len(C)}"]}, False, [A, B], [C]),
+        ([A, B, C], {"retire": [f"sha256:{digest(C)[:12]} len=1"]}, False, [A, B, C], []),
     ],
 )
 def test_decisions(keys: list[str], policy: dict[str, Any], needed: bool, kept: list[str], dropped: list[str]) -> None:
@@ -150,3 +157,112 @@ def test_every_decision_adds_up_and_insecure_keys_never_survive(
         again = plan(decided.keys_after(NEW), regenerate=regenerate, overlap=overlap, retire=retire)
         assert (again.new_key_needed, again.dropped) == (False, ())
     assert not any(key in reason for key in keys for reason in decided.reasons)
+
+
+def test_a_fingerprint_of_no_key_is_named_in_the_reasons() -> None:
+    gone = fingerprint(C).split()[0]
+    decided = plan([A, B], retire=[fingerprint(B), gone], regenerate="never")
+    assert decided.dropped == (B,)
+    assert decided.reasons[-1].startswith(f"There is no key {gone}, which retire names")
+    assert not any("There is no key" in reason for reason in plan([A, B], retire=[fingerprint(B)]).reasons)
+
+
+def test_a_fingerprint_of_several_keys_is_refused_and_more_digits_tell_them_apart() -> None:
+    for pair in (TWINS, UNEQUAL):
+        assert digest(pair[0])[:8] == digest(pair[1])[:8]
+        with pytest.raises(HotfixError, match=r"fingerprint of several keys, numbers 2, 3 of 3. Write more digits"):
+            plan([A, *pair], retire=[fingerprint(pair[0]).split()[0]], regenerate="never")
+        decided = plan([A, *pair], retire=[f"sha256:{digest(pair[1])[:20]}"], regenerate="never")
+        assert decided.dropped == (pair[1],)
+    with pytest.raises(HotfixError, match="fingerprint of several keys"):
+        plan([A, *TWINS], retire=[fingerprint(TWINS[0])], regenerate="never")
+    assert plan([A, *UNEQUAL], retire=[fingerprint(UNEQUAL[0])], regenerate="never").dropped == (UNEQUAL[0],)
+
+
+@pytest.mark.parametrize("retire", ["all_but_newest", [fingerprint(A)]])
+def test_secure_keys_are_not_retired_in_favour_of_an_insecure_one(retire: Any) -> None:
+    with pytest.raises(HotfixError, match=r"only insecure keys would be left.*Set regenerate to insecure or always"):
+        plan([DEV, A], retire=retire, regenerate="never")
+    assert plan([DEV, A], retire=retire).keys_after(NEW) == [NEW]
+    assert plan([DEV, "changeme"], retire="all_but_newest", regenerate="never").keys_after(NEW) == [DEV]
+
+
+def test_own_time_of_superseded_keys() -> None:
+    ages = {fingerprint(A): Age(900 * DAY), fingerprint(B): Age(0.0, 990 * DAY), fingerprint(C): Age(0.0, 980 * DAY)}
+    decided = plan([A, B, C], ages=ages, retire_after=15 * DAY)
+    assert (decided.keys_after(NEW), decided.retired) == ([A, B], (C,))
+    decided = plan([A, B, C], ages=ages, retire_after=5 * DAY, max_age=200 * DAY)
+    assert decided.keys_after(NEW) == [A]
+    decided = plan([A, B, C], ages=ages, retire_after=500 * DAY, max_age=50 * DAY)
+    assert decided.keys_after(NEW) == [NEW, A, B, C]
+    assert plan([A, B, C], ages=ages, retire_after=20 * DAY).dropped == ()
+    assert plan([A, B, C], retire_after=0.0).dropped == ()
+
+
+def test_dates_in_the_future_count_as_now() -> None:
+    ages = {fingerprint(A): Age(4000 * DAY), fingerprint(B): Age(4000 * DAY, 5000 * DAY)}
+    decided = plan([A, B], ages=ages, max_age=0.0, regenerate="never")
+    assert decided.keys_after(NEW) == [A, B]
+    assert not plan([A, B], ages=ages, max_age=DAY).new_key_needed
+
+
+def test_which_of_the_dropped_keys_were_retired() -> None:
+    decided = plan([A, DEV, B, C], retire=[fingerprint(B), fingerprint(DEV)])
+    assert (decided.dropped, decided.retired) == ((DEV, B), (B,))
+    decided = plan([A, B], retire=[fingerprint(B)], regenerate="always", overlap=False)
+    assert (decided.dropped, decided.retired) == ((A, B), (B,))
+    assert plan([A, B], retire="all_but_newest", regenerate="always").retired == (A, B)
+
+
+COMBINATIONS = list(
+    itertools.product(
+        ([A], [A, B], [A, B, C], [DEV], [DEV, A], [A, DEV, B]),
+        ("never", "insecure", "always"),
+        (True, False),
+        ((), "all_but_newest", [fingerprint(B)], [fingerprint(A)]),
+        (None, 0.5 * DAY, 50 * DAY),
+        (None, 15 * DAY),
+    )
+)
+
+
+@pytest.mark.parametrize("regenerate", ["never", "insecure", "always"])
+def test_every_combination(regenerate: str) -> None:
+    """What holds whatever is combined with what; A is a day old, B superseded for 10 days, C for 20."""
+    ages = {fingerprint(A): Age(999 * DAY), fingerprint(B): Age(0.0, 990 * DAY), fingerprint(C): Age(0.0, 980 * DAY)}
+    seen = set()
+    for keys, how, overlap, retire, max_age, retire_after in COMBINATIONS:
+        if how != regenerate:
+            continue
+        try:
+            decided = plan(keys, None, ages, regenerate=how, overlap=overlap, retire=retire, max_age=max_age,
+                           retire_after=retire_after)  # fmt: skip
+        except HotfixError as error:
+            assert how == "never"
+            assert "would be left" in str(error)
+            seen.add("refused")
+            continue
+        after, limit = decided.keys_after(NEW), max_age if retire_after is None else retire_after
+        expired = {
+            key for key, days in ((B, 10), (C, 20)) if limit is not None and days * DAY > limit and key in keys[1:]
+        }
+        unwanted = expired | (
+            set(keys[1:]) if retire == "all_but_newest" else {k for k in keys if fingerprint(k) in retire}
+        )
+        insecure = {DEV} if decided.new_key_needed or how == "always" else set()
+        replaced = set(keys) if decided.new_key_needed and (not overlap or retire == "all_but_newest") else set()
+        assert set(after) - {NEW} == set(keys) - unwanted - insecure - replaced
+        assert after
+        old = max_age is not None and keys[0] == A and max_age < DAY
+        must = DEV in keys or set(keys) <= unwanted or old
+        assert decided.new_key_needed == (how == "always" or (how == "insecure" and must))
+        seen.add("rotated" if decided.new_key_needed else "kept")
+    assert seen >= {"never": {"kept", "refused"}, "insecure": {"kept", "rotated"}, "always": {"rotated"}}[regenerate]
+
+
+@pytest.mark.parametrize("retire", [(), "all_but_newest"])
+@pytest.mark.parametrize(("max_age", "retire_after"), [(None, None), (0.5 * DAY, None), (None, 0.5 * DAY)])
+def test_a_single_key_is_never_retired_by_age_alone(retire: Any, max_age: Any, retire_after: Any) -> None:
+    ages = {fingerprint(A): Age(0.0, 1.0)}
+    decided = plan([A], None, ages, regenerate="never", retire=retire, max_age=max_age, retire_after=retire_after)
+    assert decided.keys_after(NEW) == [A]

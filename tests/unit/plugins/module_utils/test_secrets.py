@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import secrets
+from types import SimpleNamespace
 
 import pytest
+from ansible_collections.composeops.hotfix.plugins.module_utils import _secrets
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import (
     fingerprint,
     list_elements,
     mask,
     redact,
+    register,
     secret_values,
 )
 
@@ -98,3 +101,14 @@ def test_secret_values() -> None:
 )
 def test_list_elements(value: str, elements: list[str] | None) -> None:
     assert list_elements(value) == elements
+
+
+@pytest.mark.parametrize("offered", [True, False])
+def test_registering_tells_every_ansible_core(monkeypatch: pytest.MonkeyPatch, offered: bool) -> None:
+    """ansible-core before 2.22 masks a result; later ones offer to mask a value for the rest of the run."""
+    told: list[str] = []
+    monkeypatch.setattr(_secrets, "register_secrets", told.extend if offered else None)
+    module = SimpleNamespace(no_log_values={"before"})
+    register(module, [CANARY, "short"])
+    assert module.no_log_values == {"before", CANARY}
+    assert told == ([CANARY] if offered else [])
