@@ -16,6 +16,8 @@ description:
   - The requests are sent by the managed host, so that no key leaves it when O(url) is an address of that host. Proxies
     and C(.netrc) are not used, redirects are not followed, no request is repeated.
   - Keys are shown as fingerprints, never as values. The body of an answer is not read.
+  - The requests name C(composeops.hotfix.api_key_probe) as their user agent, so that
+    M(composeops.hotfix.key_use_info) does not take them for the use of a key.
 author:
   - composeops.hotfix contributors (@composeops)
 extends_documentation_fragment:
@@ -290,6 +292,7 @@ def send(params: dict[str, Any], headers: dict[str, str]) -> int:
             follow_redirects="none",
             use_proxy=False,
             use_netrc=False,
+            http_agent="composeops.hotfix.api_key_probe",
         ) as response:
             return int(response.status)
     except HTTPError as error:

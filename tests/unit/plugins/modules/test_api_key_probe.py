@@ -164,6 +164,7 @@ def test_post_with_a_body_that_fails_validation(run_module: Run, env: Path) -> N
     assert result["ok"], result
     assert {(request["method"], request["body"]) for request in api.seen} == {("POST", '{"messages": []}')}
     assert {request["headers"]["Content-Type"] for request in api.seen} == {"application/json"}
+    assert {request["headers"]["User-Agent"] for request in api.seen} == {"composeops.hotfix.api_key_probe"}
 
 
 def test_other_header_and_proxies_are_left_alone(run_module: Run, env: Path) -> None:
