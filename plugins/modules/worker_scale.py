@@ -46,6 +46,12 @@ options:
       - Seconds for the whole change. Give as long as the application needs to load, and as its longest request takes.
     type: int
     default: 120
+  state_dir:
+    description:
+      - Where the collection keeps its journal of the project, such as V(/var/lib/composeops). With it a change is
+        written down there, and RV(last_change) tells of the last one, so that what happened before is not held against
+        it.
+    type: path
 requirements:
   - Docker Engine 20.10 or newer
   - uvicorn 0.30 or newer, or gunicorn
@@ -138,9 +144,25 @@ pids_after:
   elements: int
   returned: success
 seconds:
-  description: From the first signal until all workers that were wanted took connections, and the others were gone.
+  description:
+    - Seconds from the first signal until all workers that were wanted took connections, and the others were gone.
   type: float
   returned: when something was changed
+last_change:
+  description:
+    - The last change of this kind since the container was started, as the journal in O(state_dir) has it. Null without
+      one.
+  type: dict
+  returned: success
+  contains:
+    time:
+      description: When it was complete, RFC 3339.
+      type: str
+      returned: success
+    oom_kills:
+      description: How many processes of the container the kernel had killed by then for lack of memory.
+      type: int
+      returned: success
 """
 
 import os
@@ -148,7 +170,7 @@ import signal
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.composeops.hotfix.plugins.module_utils import _made_with
+from ansible_collections.composeops.hotfix.plugins.module_utils import _cgroup, _journal, _made_with
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._container_facts import live_processes
@@ -158,7 +180,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._server_version 
 from ansible_collections.composeops.hotfix.plugins.module_utils._supervisor import Supervisor
 from ansible_collections.composeops.hotfix.plugins.module_utils._worker_memory import Running
 from ansible_collections.composeops.hotfix.plugins.module_utils._worker_scale import Scaled, Scaling, obstacle
-from ansible_collections.composeops.hotfix.plugins.module_utils._worker_setting import describe, find
+from ansible_collections.composeops.hotfix.plugins.module_utils._worker_setting import Setting, describe, find
 
 ARGUMENTS: dict[str, Any] = {
     "container": {"type": "str"},
@@ -169,8 +191,11 @@ ARGUMENTS: dict[str, Any] = {
     "only_number": {"type": "bool", "default": False},
     "required": {"type": "bool", "default": True},
     "timeout": {"type": "int", "default": 120},
+    "state_dir": {"type": "path"},
 }
 SIGNALS = (signal.SIGTTIN, signal.SIGTTOU)
+# What the journal calls a change.
+ACTION = "workers scaled"
 
 
 class Impossible(Exception):
@@ -195,6 +220,7 @@ class WorkerScale:
             "supervisor_pid": None,
             "pids_before": [],
             "pids_after": [],
+            "last_change": None,
         }
 
     def run(self) -> dict[str, Any]:
@@ -214,8 +240,11 @@ class WorkerScale:
 
     def _change(self) -> None:
         inspect = self._inspect()
+        setting = self._setting()
         supervisor = self._supervisor(inspect)
-        target = self._target()
+        target = self.result["workers"]
+        if target is None:
+            raise Impossible(describe(setting).rstrip(".") if setting else "workers is not given")
         if self.params["only_number"] and self.params["project_src"]:
             other = _made_with.difference(
                 self.docker, self.params["project_src"], self.files, self.params["service"], inspect
@@ -244,6 +273,7 @@ class WorkerScale:
         self.result["reason"] = f"It takes {_name(target > count)} {number} times to the supervisor of {name}."
         if not self.module.check_mode:
             self._report(scaling.run(before), name)
+            self._note(inspect, count, target)
 
     def _report(self, scaled: Scaled, name: str) -> None:
         sent = [f"{_name(wanted == signal.SIGTTIN)} {scaled.signals.count(wanted)} times" for wanted in SIGNALS]
@@ -261,6 +291,7 @@ class WorkerScale:
         if inspect is None or inspect["State"]["Status"] != "running":
             status = inspect["State"]["Status"] if inspect else "there is none"
             raise Impossible(f"the container does not run ({status})")
+        self.result["last_change"] = self._last_change(inspect)
         self.result["created_with"] = _made_with.numbered(_made_with.of_container(inspect)).number
         return inspect
 
@@ -284,19 +315,48 @@ class WorkerScale:
             raise Impossible(reason)
         return supervisor
 
-    def _target(self) -> int:
-        """The number that is wanted."""
+    def _setting(self) -> Setting | None:
+        """What the files say, when the number is to come from them."""
         if self.params["workers"] is not None:
-            return int(self.params["workers"])
+            return None
         if not self.params["project_src"]:
             raise HotfixError("workers is not given", remedy="Give it, or project_src and service instead of container")
         service = self.params["service"]
         project = Project.load(self.params["project_src"], self.params["files"])
         setting = find(Running(self.params["project_src"], service, self.files, self.docker).launch(project))
-        if setting.number is None:
-            raise Impossible(describe(setting).rstrip("."))
         self.result["workers"] = setting.number
-        return setting.number
+        return setting
+
+    @property
+    def _folder(self) -> str | None:
+        """Where the project's journal is."""
+        given = self.params["state_dir"] and self.params["project_src"]
+        return _journal.project_folder(self.params["state_dir"], self.params["project_src"]) if given else None
+
+    def _note(self, inspect: dict[str, Any], before: int, after: int) -> None:
+        """Write the change down, with what the kernel counted up to now: its counter goes on with the container."""
+        if self._folder is None:
+            return
+        kills = _cgroup.memory(inspect["State"]["Pid"], inspect["Id"]).oom_kills or 0
+        with _journal.held(self._folder, self.params["project_src"]):
+            _journal.append(
+                self._folder,
+                ACTION,
+                result=f"{before} to {after}",
+                container=inspect["Id"],
+                started_at=inspect["State"]["StartedAt"],
+                oom_kills=str(kills),
+            )
+        self.result["last_change"] = self._last_change(inspect)
+
+    def _last_change(self, inspect: dict[str, Any]) -> dict[str, Any] | None:
+        same = {"action": ACTION, "container": inspect["Id"], "started_at": inspect["State"]["StartedAt"]}
+        found = [
+            {"time": entry["time"], "oom_kills": int(entry["oom_kills"])}
+            for entry in (_journal.entries(self._folder) if self._folder else [])
+            if all(entry.get(key) == value for key, value in same.items())
+        ]
+        return found[-1] if found else None
 
 
 def _name(more: bool) -> str:
