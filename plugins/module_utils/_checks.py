@@ -51,6 +51,7 @@ def judge(observed: Observed) -> list[Check]:
         _deaths(observed),
         _oom(observed),
         _same_workers(observed),
+        _worker_count(observed),
         *_cause_gone(observed),
         _policy(observed),
         *_settings(observed),
@@ -150,8 +151,8 @@ def _pass_if(issue: str, check: str, passed: bool, good: str, bad: str) -> Check
     return _check(issue, check, "pass" if passed else "fail", good if passed else bad)
 
 
-def _match(observed: Observed, name: str) -> Mapping[str, Any]:
-    matches: list[Mapping[str, Any]] = observed["log"].get("matches", [])
+def _match(observed: Observed, name: str, log: str = "log") -> Mapping[str, Any]:
+    matches: list[Mapping[str, Any]] = observed[log].get("matches", [])
     return next((match for match in matches if match["name"] == name), {"count": 0, "samples": []})
 
 
@@ -255,15 +256,48 @@ def _shutdown(observed: Observed) -> Check:
 
 
 def _deaths(observed: Observed) -> Check:
-    match = _match(observed, "worker_died")
+    # What happened before the number was changed in the running server is not to be held against the new number.
+    log, since = (
+        ("log_since", "their number was changed") if _changed_live(observed) else ("log", "the container's start")
+    )
+    match = _match(observed, "worker_died", log)
     watched = f", watched for {observed['watched']} s" if int(observed["watched"]) else ""
-    lines = observed["log"].get("lines", 0)
+    lines = observed[log].get("lines", 0)
     return _pass_if(
         "Workers dying",
         "no_died_lines",
         match["count"] == 0,
-        f"no worker death in the {lines} log lines since the container's start{watched}",
-        f"{match['count']} 'Child process died' since the container's start",
+        f"no worker death in the {lines} log lines since {since}{watched}",
+        f"{match['count']} 'Child process died' since {since}",
+    )
+
+
+def _changed_live(observed: Observed) -> Mapping[str, Any] | None:
+    """The change of the running server that the container has seen since its start, if there was one."""
+    change: Mapping[str, Any] | None = observed.get("scale", {}).get("last_change")
+    return change
+
+
+def _worker_count(observed: Observed) -> Check:
+    """Whether as many workers run as the files say, and will after a restart of the container."""
+    scale = observed.get("scale", {})
+    running, wanted = observed["container_after"].get("workers", {}).get("count"), scale.get("workers")
+    made_with = scale.get("created_with")
+    if wanted is None:
+        reason = scale.get("msg") or scale.get("reason") or "the files were not looked at"
+        return _check("Workers dying", "worker_count", "not observable", str(reason).rstrip("."))
+    if running == wanted and made_with not in (None, wanted):
+        evidence = (
+            f"{running} workers run, as the files say, but the container was made with {made_with}: its next restart, "
+            "or the host's, brings those back. Recreate it at a quiet time"
+        )
+        return _check("Workers dying", "worker_count", "action", evidence)
+    return _pass_if(
+        "Workers dying",
+        "worker_count",
+        running == wanted,
+        f"as many workers run as the files say: {wanted}",
+        f"{running} workers run, where the files say {wanted}",
     )
 
 
@@ -272,14 +306,17 @@ def _oom(observed: Observed) -> Check:
     kills = memory.get("oom_kills")
     if kills is None:
         return _check("Workers dying", "no_oom_kill", "not observable", "the kernel's OOM counter could not be read")
+    change = _changed_live(observed)
+    since = " since the number of workers was changed" if change else ""
+    kills -= change["oom_kills"] if change else 0
     peak = f", peak {memory['peak'] // 2**20} MiB" if memory.get("peak") else ""
     limit = f" of {memory['limit'] // 2**20} MiB" if memory.get("limit") else ""
     return _pass_if(
         "Workers dying",
         "no_oom_kill",
         kills == 0,
-        f"the kernel's OOM counter of the container is 0{peak}{limit}",
-        f"the kernel killed {kills} processes of the container for lack of memory{peak}{limit}",
+        f"the kernel's OOM counter of the container is 0{since}{peak}{limit}",
+        f"the kernel killed {kills} processes of the container for lack of memory{since}{peak}{limit}",
     )
 
 

@@ -49,6 +49,7 @@ def good() -> dict[str, Any]:
             ],
         },
         "expected_lines": LINES,
+        "scale": {"workers": 2, "created_with": 2, "last_change": None},
         "environment": {
             "findings": [],
             "variables": [
@@ -88,6 +89,21 @@ def finding(name: str, rule: str = "dev_key", severity: str = "critical") -> dic
 def match(observed: dict[str, Any], name: str) -> dict[str, Any]:
     found: dict[str, Any] = next(m for m in observed["log"]["matches"] if m["name"] == name)
     return found
+
+
+def changed_live(observed: dict[str, Any], *, deaths: int = 0, kills: int = 7) -> None:
+    """The number of workers was changed in the running server, after the kernel had killed 7 of the old number."""
+    observed["scale"]["last_change"] = {"time": "2026-01-01T00:00:00.000Z", "oom_kills": 7}
+    observed["container_after"]["memory"].update(oom_kills=kills)
+    match(observed, "worker_died").update(count=7)
+    observed["log_since"] = {"lines": 3, "matches": [{"name": "worker_died", "count": deaths, "samples": []}]}
+
+
+def test_what_happened_before_the_number_was_changed_in_the_running_server_is_not_held_against_it() -> None:
+    observed = good()
+    changed_live(observed)
+    found = status(observed)
+    assert (found["no_died_lines"], found["no_oom_kill"]) == ("pass", "pass")
 
 
 def test_everything_passes_where_everything_is_good() -> None:
@@ -139,6 +155,15 @@ BREAKS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
         "cause_gone",
         "fail",
     ),
+    "another number than in the files": (lambda o: o["scale"].update(workers=3), "worker_count", "fail"),
+    "the number is out of sight": (
+        lambda o: o["scale"].update(workers=None, reason="a script"),
+        "worker_count",
+        "not observable",
+    ),
+    "changed while it served": (lambda o: o["scale"].update(created_with=4), "worker_count", "action"),
+    "a worker died after the change": (lambda o: changed_live(o, deaths=1), "no_died_lines", "fail"),
+    "the kernel killed after the change": (lambda o: changed_live(o, kills=8), "no_oom_kill", "fail"),
     "a worker was replaced": (lambda o: o["container_after"]["workers"].update(pids=[10, 12]), "same_workers", "fail"),
     "stays down": (
         lambda o: o["container_after"]["restart_policy"].update(survives_reboot=False),
