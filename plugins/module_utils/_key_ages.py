@@ -19,14 +19,15 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
-def parse_max_age(text: str) -> float:
+def parse_duration(text: str, option: str) -> float:
     """Seconds in a duration such as ``90d``, ``12h`` or ``2w``.
 
+    :param option: the option's name, for the error.
     :raises HotfixError: when it is none.
     """
     match = re.fullmatch(r"(\d+)([smhdw])", text.strip())
     if not match:
-        raise HotfixError("max_age is not a duration", remedy="Write a whole number and s, m, h, d or w, such as 90d")
+        raise HotfixError(f"{option} is not a duration", remedy="Write a whole number and s, m, h, d or w, such as 90d")
     return float(int(match[1]) * SECONDS[match[2]])
 
 
@@ -99,13 +100,14 @@ class KeyAges:
 def updated(ages: Mapping[str, Age], keys: Sequence[str], now: float) -> dict[str, Age]:
     """The ages after a variable was found or made to hold ``keys``, newest first.
 
-    :param now: seconds since the epoch; the date of what was not known before.
+    :param now: seconds since the epoch; the date of what was not known before, and of what is dated in the future: a
+        clock that was wrong then must not keep a key young for years.
     """
     result = {}
     for position, key in enumerate(keys):
         known = ages.get(fingerprint(key), Age(now))
-        superseded = None if position == 0 else now if known.superseded is None else known.superseded
-        result[fingerprint(key)] = Age(known.first_seen, superseded)
+        superseded = None if position == 0 else now if known.superseded is None else min(known.superseded, now)
+        result[fingerprint(key)] = Age(min(known.first_seen, now), superseded)
     return result
 
 
@@ -114,7 +116,7 @@ def _load(data: bytes, path: str) -> dict[str, Any]:
         content = json.loads(data)
         if content["version"] != 1 or not all(isinstance(names, dict) for names in content["files"].values()):
             raise ValueError
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise _damaged(path) from error
     return dict(content)
 

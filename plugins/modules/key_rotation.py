@@ -83,19 +83,36 @@ options:
     default: true
   retire:
     description:
-      - Fingerprints of keys to drop, with or without their C(len=), or V(all_but_newest).
-      - Fingerprints of keys that are not there are ignored. The last key is not dropped unless a new one is made.
+      - Fingerprints of keys to drop, with or without their C(len=), or V(all_but_newest). More than 8 digits, up to all
+        64 of the SHA-256, are taken as well. A fingerprint that fits several keys is refused.
+      - A fingerprint of a key that is not there changes nothing, and RV(reasons) says so.
+      - Neither the last key nor the last secure one is dropped unless a new one is made.
     type: raw
+  retire_after:
+    description:
+      - How long an older key stays after a newer one came, such as V(30d). Needs O(state_file) or O(state_dir).
+      - By default as long as O(max_age) says; for ever without both.
+    type: str
   max_age:
     description:
       - How long a key may be the newest before O(regenerate=insecure) makes a new one, and how long an older key stays
-        after a newer one came, such as V(90d), V(12h) or V(4w). Needs O(state_file).
-      - A key that the state file does not know counts as made just now.
+        after a newer one came, such as V(90d), V(12h) or V(4w). Needs O(state_file) or O(state_dir).
+      - A key that the state file does not know, or knows with a date in the future, counts as made just now.
     type: str
   state_file:
     description:
       - A file on the managed host that remembers since when each key is known, by fingerprint, without values.
       - It is made with mode V(0600), its folder with mode V(0700).
+    type: path
+  state_dir:
+    description:
+      - The folder below which the state of the projects lies on the managed host. The ages are then kept in
+        C(key_ages.json) in the project's folder there, the one that M(composeops.hotfix.snapshot) uses.
+      - Mutually exclusive with O(state_file).
+    type: path
+  project_src:
+    description:
+      - Directory of the Compose project, for O(state_dir). By default the folder of O(path).
     type: path
   deny_patterns:
     description:
@@ -136,7 +153,14 @@ EXAMPLES = r"""
   composeops.hotfix.key_rotation:
     path: /opt/wealth-coach-ai/.env
     max_age: 90d
-    state_file: /var/lib/composeops/wealth-coach-ai/key_ages.json
+    state_dir: /var/lib/composeops
+
+- name: Drop keys that have had a successor for a month
+  composeops.hotfix.key_rotation:
+    path: /opt/wealth-coach-ai/.env
+    regenerate: never
+    retire_after: 30d
+    state_dir: /var/lib/composeops
 
 - name: Drop all keys but the newest, once every client has it
   composeops.hotfix.key_rotation:
@@ -176,6 +200,13 @@ dropped_fingerprints:
   type: list
   elements: str
   returned: success
+retired_fingerprints:
+  description:
+    - Those of them that were retired, by O(retire), O(retire_after) or O(max_age), and not dropped because they were
+      insecure or replaced.
+  type: list
+  elements: str
+  returned: success
 key_count:
   description: How many keys the variable holds now.
   type: int
@@ -204,6 +235,7 @@ key:
   returned: when O(return_key=true), outside check mode or when no key has to be generated
 """
 
+import os
 import re
 import time
 from typing import Any
@@ -212,7 +244,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import Document, parse, redacted
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import backup, read_bytes, write_atomic
-from ansible_collections.composeops.hotfix.plugins.module_utils._key_ages import KeyAges, parse_max_age
+from ansible_collections.composeops.hotfix.plugins.module_utils._journal import claim, project_folder
+from ansible_collections.composeops.hotfix.plugins.module_utils._key_ages import KeyAges, parse_duration
 from ansible_collections.composeops.hotfix.plugins.module_utils._keys import (
     FORMATS,
     MIN_ENTROPY_BITS,
@@ -231,6 +264,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._rotation import
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint, register
 
 GENERATED = "generated at run time"
+AGES = "key_ages.json"
 
 ARGUMENTS: dict[str, Any] = {
     "path": {"type": "path", "required": True},
@@ -242,7 +276,10 @@ ARGUMENTS: dict[str, Any] = {
     "overlap": {"type": "bool", "default": True},
     "retire": {"type": "raw"},
     "max_age": {"type": "str"},
+    "retire_after": {"type": "str"},
     "state_file": {"type": "path"},
+    "state_dir": {"type": "path"},
+    "project_src": {"type": "path"},
     "deny_patterns": {"type": "list", "elements": "str", "default": []},
     "min_entropy_bits": {"type": "float", "default": MIN_ENTROPY_BITS},
     "backup": {"type": "bool", "default": False},
@@ -264,7 +301,8 @@ class KeyRotation:
         self.current = in_document(self.before, self.name, self.params["format"])
         register(module, self.current.keys)
         self.policy = policy(self.params, self.current)
-        self.ages = KeyAges(self.params["state_file"]) if self.params["state_file"] else None
+        ages = state_file(self.params)
+        self.ages = KeyAges(ages) if ages else None
 
     def run(self) -> dict[str, Any]:
         """Rotate, and say what was done."""
@@ -284,6 +322,7 @@ class KeyRotation:
             "new_fingerprint": (GENERATED if hidden else fingerprint(new_key)) if plan.new_key_needed else "",
             "kept_fingerprints": [fingerprint(key) for key in plan.kept],
             "dropped_fingerprints": [fingerprint(key) for key in plan.dropped],
+            "retired_fingerprints": [fingerprint(key) for key in plan.retired],
             "key_count": len(keys),
             "secure": bool(keys) and not any(self.policy.weaknesses(key) for key in keys),
             "format": self.current.format,
@@ -339,17 +378,34 @@ class KeyRotation:
                 result["backup_file"] = backup(self.path, keep=self.params["backup_keep"])
             write_atomic(self.path, after.data)
         if self.ages and self.ages.changed:
+            if self.params["state_dir"]:
+                claim(os.path.dirname(self.ages.path), project_src(self.params))
             self.ages.write()
         return result
+
+
+def project_src(params: dict[str, Any]) -> str:
+    """The directory of the Compose project."""
+    return str(params["project_src"] or os.path.dirname(os.path.abspath(params["path"])))
+
+
+def state_file(params: dict[str, Any]) -> str | None:
+    """The file with the keys' ages, if they are to be kept."""
+    if params["state_dir"]:
+        return os.path.join(project_folder(params["state_dir"], project_src(params)), AGES)
+    return params["state_file"]
 
 
 def policy(params: dict[str, Any], current: KeyList) -> Policy:
     """The module's options as a policy.
 
-    :raises HotfixError: when they contradict each other or ``max_age`` is malformed.
+    :raises HotfixError: when they contradict each other or a duration is malformed.
     """
-    if params["max_age"] is not None and not params["state_file"]:
-        raise HotfixError("max_age needs to know the keys' ages", remedy="Set state_file as well")
+    durations = {}
+    for name in ("max_age", "retire_after"):
+        if params[name] is not None and not state_file(params):
+            raise HotfixError(f"{name} needs to know the keys' ages", remedy="Set state_file or state_dir as well")
+        durations[name] = None if params[name] is None else parse_duration(params[name], name)
     retire = params["retire"] or []
     if isinstance(retire, str) and retire != ALL_BUT_NEWEST:
         retire = [retire]
@@ -357,14 +413,16 @@ def policy(params: dict[str, Any], current: KeyList) -> Policy:
         regenerate=params["regenerate"],
         overlap=params["overlap"] and current.format != "scalar",
         retire=retire if isinstance(retire, str) else [str(entry) for entry in retire],
-        max_age=None if params["max_age"] is None else parse_max_age(params["max_age"]),
+        **durations,
         deny_patterns=params["deny_patterns"],
         min_entropy_bits=params["min_entropy_bits"],
     )
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=ARGUMENTS, mutually_exclusive=[("state_file", "state_dir")], supports_check_mode=True
+    )
     try:
         result = KeyRotation(module).run()
     except HotfixError as error:

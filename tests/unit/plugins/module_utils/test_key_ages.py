@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._key_ages import KeyAges, parse_max_age, updated
+from ansible_collections.composeops.hotfix.plugins.module_utils._key_ages import KeyAges, parse_duration, updated
 from ansible_collections.composeops.hotfix.plugins.module_utils._rotation import Age
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
 
@@ -43,11 +43,13 @@ def test_file_is_private_and_holds_no_key(tmp_path: Path) -> None:
     assert set(again.of("/srv/.env", "KEYS")) == {fingerprint("the-key")}
 
 
-@pytest.mark.parametrize("content", ["", "x", "[]", "{}", '{"version":2,"files":{}}', '{"version":1,"files":{"/":1}}'])
+@pytest.mark.parametrize(
+    "content", ["", "x", "[]", "{}", '{"version":2,"files":{}}', '{"version":1,"files":{"/":1}}', "[" * 200000, "\0"]
+)
 def test_other_files_are_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "ages.json"
     path.write_text(content)
-    with pytest.raises(HotfixError, match="this is not a file of key ages"):
+    with pytest.raises(HotfixError, match=r"ages.json: this is not a file of key ages. Move it away; the ages then"):
         KeyAges(str(path))
 
 
@@ -62,9 +64,21 @@ def test_damaged_dates_are_refused(tmp_path: Path, dates: str) -> None:
 
 
 def test_durations() -> None:
-    assert parse_max_age("90d") == 90 * 86400
-    assert parse_max_age("12h") == 43200
-    assert parse_max_age(" 2w ") == 1209600
+    assert parse_duration("90d", "max_age") == 90 * 86400
+    assert parse_duration("12h", "max_age") == 43200
+    assert parse_duration(" 2w ", "max_age") == 1209600
     for text in ("", "90", "d", "-1d", "1.5d", "90 days"):
-        with pytest.raises(HotfixError, match="max_age is not a duration"):
-            parse_max_age(text)
+        with pytest.raises(HotfixError, match="retire_after is not a duration"):
+            parse_duration(text, "retire_after")
+
+
+def test_dates_in_the_future_count_as_now() -> None:
+    """A clock that was wrong when the dates were written must not keep a key young for years."""
+    wrong = {fingerprint("a"): Age(5000.0), fingerprint("b"): Age(10.0, 6000.0)}
+    assert updated(wrong, ["a", "b"], 100.0) == {fingerprint("a"): Age(100.0), fingerprint("b"): Age(10.0, 100.0)}
+
+
+def test_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(HotfixError, match="Name a file, not a directory|this is not a file") as caught:
+        KeyAges(str(tmp_path))
+    assert str(caught.value).startswith(f"{tmp_path}: ")

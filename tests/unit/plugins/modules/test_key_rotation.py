@@ -252,6 +252,87 @@ def test_ages(run_module: Run, env: Path, tmp_path: Path) -> None:
     assert not run_module("key_rotation", args)["changed"]
 
 
+def test_projects_of_the_same_name_do_not_share_their_ages(run_module: Run, tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder / "app").mkdir(parents=True)
+        env = write(tmp_path / folder / "app" / ".env", A)
+        args = {"path": str(env), "state_dir": str(tmp_path / "state")}
+        assert run_module("key_rotation", args, check=True)["changed"]
+        assert run_module("key_rotation", args)["changed"]
+        assert not run_module("key_rotation", args)["changed"]
+    names = sorted(path.name for path in (tmp_path / "state").iterdir())
+    assert (len(names), names[0], names[1][:4]) == (2, "app", "app-")
+    for name, folder in zip(names, ("one", "two")):
+        state = tmp_path / "state" / name
+        assert stat.S_IMODE(state.stat().st_mode) == 0o700
+        assert (state / "source").read_text() == f"{tmp_path / folder / 'app'}\n"
+        assert list(json.loads((state / "key_ages.json").read_text())["files"]) == [str(tmp_path / folder / "app/.env")]
+
+
+def test_environment_file_in_a_folder_of_the_project(run_module: Run, tmp_path: Path) -> None:
+    (tmp_path / "app" / "config").mkdir(parents=True)
+    env = write(tmp_path / "app" / "config" / ".env", A)
+    args = {"path": str(env), "project_src": str(tmp_path / "app"), "state_dir": str(tmp_path / "state")}
+    run_module("key_rotation", args)
+    assert (tmp_path / "state" / "app" / "key_ages.json").is_file()
+
+
+@pytest.mark.parametrize(("format", "text"), [("json_list", f'["{NEW}","{A}","{B}"]'), ("csv", f"{NEW},{A},{B}")])
+def test_keys_whose_time_is_over_go(run_module: Run, tmp_path: Path, format: str, text: str) -> None:
+    env, state = tmp_path / ".env", tmp_path / "ages.json"
+    env.write_text(f"KEYS='{text}'\n")
+    args = {"path": str(env), "name": "KEYS", "format": format, "regenerate": "never", "state_file": str(state)}
+    assert run_module("key_rotation", {**args, "retire_after": "1d"})["retired_fingerprints"] == []
+    content = json.loads(state.read_text())
+    content["files"][str(env)]["KEYS"][fingerprint(A)]["superseded"] = "2020-01-01T00:00:00Z"
+    state.write_text(json.dumps(content))
+    result = run_module("key_rotation", {**args, "retire_after": "1d"})
+    assert result["retired_fingerprints"] == result["dropped_fingerprints"] == [fingerprint(A)]
+    assert env.read_text() == f"KEYS='{text}'\n".replace(f'"{A}",', "").replace(f"{A},", "")
+
+
+def test_clock_that_was_wrong(run_module: Run, env: Path, tmp_path: Path) -> None:
+    """A date of 2099 in the state file would keep a key young for decades; it counts as today and is corrected."""
+    write(env, A, B)
+    state = tmp_path / "ages.json"
+    args = {"path": str(env), "state_file": str(state), "max_age": "1d"}
+    run_module("key_rotation", args)
+    content = json.loads(state.read_text())
+    for dates in content["files"][str(env)]["VALID_API_KEYS"].values():
+        dates.update({name: "2099-01-01T00:00:00Z" for name in dates if dates[name]})
+    state.write_text(json.dumps(content))
+    result = run_module("key_rotation", args)
+    assert (result["rotated"], result["dropped_fingerprints"], keys_of(env)) == (False, [], [A, B])
+    assert "2099" not in state.read_text()
+    assert not run_module("key_rotation", args)["changed"]
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_damaged_state_file_stops_the_run(run_module: Run, env: Path, tmp_path: Path, check: bool) -> None:
+    before, state = env.read_bytes(), tmp_path / "ages.json"
+    state.write_bytes(b'{"version": 1, "fi\xff')
+    args = {"path": str(env), "state_file": str(state)}
+    result = run_module("key_rotation", args, check=check, expect_failure=True)
+    assert result["msg"] == f"{state}: this is not a file of key ages. Move it away; the ages then count from now."
+    assert env.read_bytes() == before
+
+
+def test_a_retired_key_that_is_not_there_is_named(run_module: Run, env: Path) -> None:
+    write(env, NEW, A)
+    result = run_module("key_rotation", {"path": str(env), "regenerate": "never", "retire": [fingerprint(B)]})
+    assert not result["changed"]
+    assert any(f"There is no key {fingerprint(B)}" in reason for reason in result["reasons"])
+
+
+@pytest.mark.parametrize("retire", ["all_but_newest", [fingerprint(B)]])
+def test_retiring_has_no_meaning_for_a_single_secret(run_module: Run, env: Path, tmp_path: Path, retire: Any) -> None:
+    env.write_text(f"JWT_SECRET_KEY={A}\n")
+    args = {"path": str(env), "name": "JWT_SECRET_KEY", "format": "scalar", "regenerate": "never", "retire": retire}
+    state = str(tmp_path / "ages.json")
+    result = run_module("key_rotation", {**args, "retire_after": "0s", "state_file": state})
+    assert (result["dropped_fingerprints"], env.read_text()) == ([], f"JWT_SECRET_KEY={A}\n")
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -259,6 +340,9 @@ def test_ages(run_module: Run, env: Path, tmp_path: Path) -> None:
         ({"new_key": ""}, "is empty (low_entropy)"),
         ({"max_age": "90d"}, "max_age needs to know the keys' ages"),
         ({"max_age": "soon", "state_file": "/tmp/none"}, "max_age is not a duration"),
+        ({"retire_after": "90d"}, "retire_after needs to know the keys' ages. Set state_file or state_dir"),
+        ({"retire_after": "1 d", "state_dir": "/tmp/none"}, "retire_after is not a duration"),
+        ({"state_dir": "/tmp/none", "state_file": "/tmp/none"}, "mutually exclusive"),
         ({"nbytes": 8}, "nbytes is 8"),
         ({"nbytes": 16, "min_entropy_bits": 200}, "no random key of 16 bytes satisfies"),
         ({"deny_patterns": ["("]}, "number 1 of deny_patterns is not a regular expression"),
