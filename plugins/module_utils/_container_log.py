@@ -48,11 +48,11 @@ def search(docker: Docker, inspect: Mapping[str, Any], request: Request) -> dict
     bounds = ["--timestamps", "--since", since, *(["--until", request.until] if request.until else [])]
     ending = None
     if request.watch:
-        ended = _read(docker, inspect, ["--follow", *bounds], scan, request.watch)
+        ended = read_log(docker, inspect, ["--follow", *bounds], scan, request.watch)
         ending = _ending(docker, inspect) if ended.at_end else "elapsed"
     # While it skips gigabytes of older lines the engine is silent, as if there were none.
     if not request.watch or (ending == "elapsed" and not scan.lines):
-        _read(docker, inspect, bounds, scan, None)
+        read_log(docker, inspect, bounds, scan, None)
     stopped = ending in ENDINGS and not request.allow_stop
     return {
         "ok": scan.ok and not stopped,
@@ -77,7 +77,13 @@ def _last_start(inspect: Mapping[str, Any], name: str) -> str:
     return life_start(now.started_at, now.finished_at)
 
 
-def _read(docker: Docker, inspect: Mapping[str, Any], options: list[str], scan: Scan, seconds: int | None) -> Ended:
+def read_log(docker: Docker, inspect: Mapping[str, Any], options: list[str], scan: Scan, seconds: int | None) -> Ended:
+    """Feed a container's log to ``scan``.
+
+    :param options: of ``docker logs``.
+    :param seconds: as :func:`_logs.read`.
+    :raises HotfixError: when the log cannot be read.
+    """
     command = docker.command("logs", *options, inspect["Id"])
     ended = read(command, scan, env=docker.environ, seconds=seconds)
     if not ended.returncode:
