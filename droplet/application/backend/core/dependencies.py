@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import secrets
 import time
 from functools import lru_cache
 from typing import Annotated
 
-from fastapi import Depends, Header, HTTPException, status
+from fastapi import Depends, Header, HTTPException, Request, status
 
 from backend.core.config import Settings, get_settings
 from backend.services.cache.redis_client import RedisClient
@@ -16,6 +18,7 @@ from backend.services.llm.client import LLMClient
 from backend.services.search.embedding import EmbeddingModel
 from backend.services.search.vector_store import VectorStore
 
+logger = logging.getLogger(__name__)
 _redis_client: RedisClient | None = None
 
 
@@ -44,6 +47,7 @@ async def get_llm_client() -> LLMClient:
 
 
 async def require_api_key(
+    request: Request,
     settings: Annotated[Settings, Depends(get_settings)],
     x_api_key: Annotated[str | None, Header()] = None,
 ) -> str:
@@ -51,8 +55,22 @@ async def require_api_key(
     if x_api_key is not None:
         given = x_api_key.encode()
         if any(secrets.compare_digest(given, key.encode()) for key in settings.valid_api_keys):
+            log_call(request, x_api_key)
             return x_api_key
     raise HTTPException(status.HTTP_401_UNAUTHORIZED, "Invalid or missing API key")
+
+
+def log_call(request: Request, api_key: str) -> None:
+    """Who called what, as a line of the log; the key as a part of its hash only."""
+    logger.info(
+        "API call",
+        extra={
+            "method": request.method,
+            "path": request.url.path,
+            "key_id": f"sha256:{hashlib.sha256(api_key.encode()).hexdigest()[:16]}",
+            "user_agent": request.headers.get("user-agent", ""),
+        },
+    )
 
 
 async def limit_rate(
