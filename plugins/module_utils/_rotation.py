@@ -90,8 +90,7 @@ def plan_rotation(
     """Decide which of these keys (newest first) stay, and whether a new one is needed.
 
     :param new_key: the key that will be used when one is needed; None when one will be made.
-    :param ages: fingerprint to age; a key that is missing counts as seen, or superseded, just now, and so does one with
-        a date in the future, as a clock leaves it that was wrong.
+    :param ages: fingerprint to age; a key that is missing counts as seen, or superseded, just now.
     :param now: seconds since the epoch.
     :raises HotfixError: when ``new_key`` is insecure, ``retire`` malformed or ambiguous, or no key, or no secure one
         where there is one, would be left.
@@ -199,7 +198,7 @@ class _Rotation:
     def _since(self, key: str, event: str) -> float:
         """When a key was ``first_seen`` or ``superseded``, in seconds since the epoch; now, when that is not known."""
         when = getattr(self.ages.get(fingerprint(key)), event, None)
-        return self.now if when is None else min(float(when), self.now)
+        return self.now if when is None else float(when)
 
     def _insecure(self) -> list[str]:
         return [
