@@ -65,7 +65,7 @@ def application(argv: Sequence[str], override: str | None = None) -> Application
             "the service's command does not name the application to start",
             remedy="Give its import string with the option application, such as backend.main:app",
         )
-    return Application(name, command.factory and not override, [command.app_dir or "."], _interpreter(argv))
+    return Application(name, command.factory and not override, [command.app_dir or "."], interpreter(argv))
 
 
 def volumes(service: Mapping[str, Any]) -> list[str]:
@@ -94,8 +94,8 @@ def _argv(service: Mapping[str, Any], image: Mapping[str, Any]) -> list[str]:
     return [*(entrypoint or []), *(command or [])]
 
 
-def _interpreter(argv: Sequence[str]) -> str:
-    """A server that is started by its full path may be in a virtual environment: take the Python beside it."""
+def interpreter(argv: Sequence[str]) -> str:
+    """The Python of a server: one started by its full path may be in a virtual environment, with Python beside it."""
     for word in argv:
         if re.fullmatch(r"/\S+/python[\d.]*", word):
             return word
