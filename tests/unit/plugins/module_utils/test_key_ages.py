@@ -79,6 +79,6 @@ def test_dates_in_the_future_count_as_now() -> None:
 
 
 def test_file_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(HotfixError, match="Name a file, not a directory|this is not a file") as caught:
+    with pytest.raises(HotfixError, match=r"Name a file, not a directory|this is not a file") as caught:
         KeyAges(str(tmp_path))
     assert str(caught.value).startswith(f"{tmp_path}: ")
