@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import Document, Entry, shown_name
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._keys import MIN_ENTROPY_BITS, split, weaknesses
-from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import SECRET_NAME
+from ansible_collections.composeops.hotfix.plugins.module_utils._keys import (
+    MIN_ENTROPY_BITS,
+    Weakness,
+    split,
+    weaknesses,
+)
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import SECRET_NAME, URL_PASSWORD
 
 # With one of these a file is not secure.
 SEVERE = ("critical", "high")
@@ -18,22 +25,40 @@ SEVERE = ("critical", "high")
 # They say so after its word; before it such a word says whose secret it is: EMAIL_HOST_PASSWORD, DB_USER_PASSWORD.
 _ABOUT_A_SECRET = re.compile(
     r"(?:^|_)(?:ALG|ALGORITHMS?|AUDIENCE|BACKEND|CLAIMS?|COLUMN|COUNT|DAYS?|DIR|DOMAIN|ENABLED?|ENCODING|ENDPOINT|EXPIR\w*"
-    r"|FIELD|FILE|FORMAT|HASHERS?|HEADER|HOST|HOURS?|ID|ISSUER|LEEWAY|LENGTH|LIFETIME|LIMIT|LOCATION|MAX\w*|MIN\w*|MINUTES?"
+    r"|FIELD|FILE|FORMAT|HASHERS?|HEADER|HOST|HOURS?|IDS?|ISSUER|LEEWAY|LENGTH|LIFETIME|LIMIT|LOCATION|MAX\w*|MIN\w*|MINUTES?"
     r"|MODE|NAME|PATH|PER_\w+|POLICY|PORT|PREFIX|PROVIDER|REGION|REQUIRED?|ROUNDS|SAMESITE|SCOPES?|SECONDS?|SIZE|STORAGE"
     r"|STORE|STRATEGY|TIMEOUT|TTL|TYPE|URI|URL|USER|USERNAME|VERSION|WINDOW)(?:_|$)",
     re.IGNORECASE,
 )
-# Nor is a public key a secret, nor MAX_TOKENS, nor TOKENIZERS_PARALLELISM.
-_NO_SECRET = re.compile(r"(?:^|_)(?:(?:MAX|MIN|NUM)_TOKENS|PUBLIC|PUBLISHABLE|TOKENIZERS?)(?:_|$)", re.IGNORECASE)
+# Nor is a public key a secret (GPG_KEY is its fingerprint), nor MAX_TOKENS, nor TOKENIZERS_PARALLELISM, nor the key
+# that rows are sorted by.
+_NO_SECRET = re.compile(
+    r"(?:^|_)(?:(?:MAX|MIN|NUM)_TOKENS|PUBLIC|PUBLISHABLE|(?:SITE|SORT|PARTITION|ROUTING|CACHE)_KEY|PASSWORDLESS"
+    r"|TOKENIZERS?|GPG_KEYS?)(?:_|$)",
+    re.IGNORECASE,
+)
 # A switch or a small number is a setting, whatever its name says; but 1234 may be a password.
 _SWITCH = re.compile(r"true|false|yes|no|on|off|none|null", re.IGNORECASE)
 _SMALL_NUMBER = re.compile(r"-?[0-9]{1,5}(?:\.[0-9]{1,3})?")
-# NIST SP 800-63B-4, 3.1.1.2: passwords have at least 15 characters. Unlike a token a password is typed, and guesses
-# are limited, so that a long one is not insecure for having less entropy than a token.
-_PASSWORD_LENGTH = 15
 _PASSWORD_NAME = re.compile(r"password|passwd|passphrase|(?:^|[_.-])(?:pass|pwd|pw|pin)(?:$|[_.-])", re.IGNORECASE)
 _STRINGS = re.compile(r"\[\s*[\"']")
 _OBJECTS = re.compile(r"(?:\[\s*)?\{\s*\"")
+# An address is no secret, but it may hold a password: postgres://user:password@host, jdbc:...?password=...
+_ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]*:){1,2}//", re.IGNORECASE)
+_PARAMETER = re.compile(r"(?:^|[?&;\s])(?:password|pwd)=([^&;\s]+)", re.IGNORECASE)
+_CLIENT_KEY = re.compile(r"API_?KEY|TOKEN", re.IGNORECASE)
+# Names of one account's secret: given to the program and to its database, or to a program of another name for it.
+_ONE_ACCOUNT = tuple(
+    re.compile(rf"(?:^|_)(?:{words})", re.IGNORECASE)
+    for words in (
+        r"DB(?:_|$)|DATABASE|POSTGRES|PG|MYSQL|MARIADB|MONGO|SQL",
+        r"SMTP|E?MAIL|SENDGRID|POSTMARK|RESEND|BREVO",
+        r"AWS|S3|MINIO|SPACES|R2_",
+        r"REDIS|CELERY|CACHE|BROKER|QUEUE",
+        r"(?:NEXT)?AUTH_SECRET$",
+    )
+)
+_PUBLIC_PREFIX = re.compile(r"^(?:NEXT_PUBLIC|NUXT_PUBLIC|EXPO_PUBLIC|VITE|REACT_APP|GATSBY|TF_VAR)_", re.IGNORECASE)
 _SEVERAL = re.compile(r"(?:KEYS|TOKENS|SECRETS|PASSWORDS)(?:_|$)", re.IGNORECASE)
 
 
@@ -46,6 +71,7 @@ class Finding:
     :ivar line: the line in the file, 0 for the file as a whole.
     :ivar severity: ``critical``, ``high``, ``medium`` or ``low``.
     :ivar message: a sentence.
+    :ivar file: the file concerned, where it is not the environment file itself.
     """
 
     rule: str
@@ -53,6 +79,29 @@ class Finding:
     line: int
     severity: str
     message: str
+    file: str = ""
+
+
+@dataclass(frozen=True)
+class Secret:
+    """One secret in a file: a variable's value, an element of its list, or the password in its address.
+
+    :ivar name: the variable.
+    :ivar line: its line.
+    :ivar value: the secret itself.
+    :ivar which: how a sentence calls it.
+    :ivar password: whether it is a password rather than a key.
+    :ivar listed: whether the variable holds a list of keys, which other programs are given.
+    :ivar user: the user name before a password in an address.
+    """
+
+    name: str
+    line: int
+    value: str = field(repr=False)
+    which: str
+    password: bool = False
+    listed: bool = False
+    user: str = ""
 
 
 def holds_secret(name: str, value: str) -> bool:
@@ -84,27 +133,98 @@ def audit(
         entry = document.effective(name)
         if entry is None:
             continue
-        if not entry.interpolated and holds_secret(name, entry.value or ""):
-            found += _weak(document, entry, deny_patterns, min_entropy_bits)
+        found += _weak(entry, deny_patterns, min_entropy_bits)
         found += _written(document, entry)
+    found += _reused(held_secrets(document))
     found += _required(document, required)
     return sorted(found, key=lambda finding: finding.line)
 
 
-def _weak(document: Document, entry: Entry, deny_patterns: Sequence[str], min_entropy_bits: float) -> Iterator[Finding]:
-    value = (entry.value or "").strip()
-    several = not _OBJECTS.match(value) and bool(_SEVERAL.search(entry.name) or _STRINGS.match(value))
+def held_secrets(document: Document) -> list[Secret]:
+    """Every secret in a file, in the order of its lines; of a malformed list none."""
+    held: list[Secret] = []
+    for name in dict.fromkeys(entry.name for entry in document.entries):
+        entry = document.effective(name)
+        if entry is not None:
+            with contextlib.suppress(HotfixError):
+                held += secrets_of(entry)
+    return held
+
+
+def secrets_of(entry: Entry) -> list[Secret]:
+    """The secrets in one variable; none in one that refers to another variable.
+
+    :raises HotfixError: when it holds a malformed list.
+    """
+    if entry.interpolated:
+        return []
+    name, value = entry.name, (entry.value or "").strip()
+    found = [
+        Secret(name, entry.line, password, f"The password in {name}", password=True, user=user)
+        for user, password in _passwords(value)
+    ]
+    if _ADDRESS.match(value) or not holds_secret(name, value):
+        return found
+    several = not _OBJECTS.match(value) and bool(_SEVERAL.search(name) or _STRINGS.match(value))
+    keys = split(value, "auto" if several else "scalar")
+    for number, key in enumerate(keys, 1):
+        which = f"Key {number} of {len(keys)} in {name}" if len(keys) > 1 else name
+        found.append(Secret(name, entry.line, key, which, bool(_PASSWORD_NAME.search(name)), several))
+    return found
+
+
+def _passwords(value: str) -> Iterator[tuple[str, str]]:
+    """User (or nothing) and password of each address in a value."""
+    for match in URL_PASSWORD.finditer(value):
+        user = match.group(1).partition("://")[2].rstrip(":")
+        yield unquote(user), unquote(match.group(2))
+    for match in _PARAMETER.finditer(value):
+        yield "", unquote(match.group(1))
+
+
+def _weak(entry: Entry, deny_patterns: Sequence[str], min_entropy_bits: float) -> Iterator[Finding]:
     try:
-        keys = split(value, "auto" if several else "scalar")
+        held = secrets_of(entry)
     except HotfixError as error:
         yield Finding("unparsable", entry.name, entry.line, "critical", f"{entry.name}: {error.message}.")
         return
-    for number, key in enumerate(keys, 1):
-        which = f"Key {number} of {len(keys)} in {entry.name}" if len(keys) > 1 else entry.name
-        long_password = bool(_PASSWORD_NAME.search(entry.name)) and len(key) >= _PASSWORD_LENGTH
-        for weakness in weaknesses(key, deny_patterns, min_entropy_bits):
-            severity = "medium" if long_password and weakness.rule == "low_entropy" else weakness.severity
-            yield Finding(weakness.rule, entry.name, entry.line, severity, f"{which} {weakness.message}.")
+    for secret in held:
+        found = weaknesses(secret.value, deny_patterns, min_entropy_bits, password=secret.password)
+        if secret.value == secret.user:
+            found = [weakness for weakness in found if weakness.rule != "low_entropy"]
+            found.append(Weakness("low_entropy", "can be guessed: it is the same as its user name", "high"))
+        for weakness in found:
+            message = f"{secret.which} {weakness.message}."
+            yield Finding(weakness.rule, secret.name, secret.line, weakness.severity, message)
+
+
+def _reused(held: Iterable[Secret]) -> Iterator[Finding]:
+    """The same secret in several variables: who learns it in one place has the others as well."""
+    groups: dict[str, list[Secret]] = {}
+    for secret in held:
+        groups.setdefault(secret.value, []).append(secret)
+    for value, group in groups.items():
+        by_name = {secret.name: secret for secret in group}
+        known = any(weakness.severity == "critical" for weakness in weaknesses(value))
+        if len(by_name) == 1 or known or _one_account(list(by_name.values())):
+            continue
+        places = [f"{secret.name} (line {secret.line})" for secret in by_name.values()]
+        # The clients that are given a key of the list could also sign with it, or log in.
+        others = [secret for secret in group if not secret.listed and not _CLIENT_KEY.search(secret.name)]
+        given = any(secret.listed for secret in group)
+        message = f"{', '.join(places[:-1])} and {places[-1]} hold the same secret; give each its own."
+        first = group[0]
+        yield Finding("reused", first.name, first.line, "high" if given and others else "medium", message)
+
+
+def _one_account(group: Sequence[Secret]) -> bool:
+    """Whether several variables hold what one account or one public name has to be given in several places."""
+    names = [secret.name for secret in group]
+    if all(secret.password for secret in group) and any(secret.which != secret.name for secret in group):
+        return True
+    if len({_PUBLIC_PREFIX.sub("", name) for name in names}) == 1:
+        return True
+    return any(all(account.search(name) for name in names) for account in _ONE_ACCOUNT)
 
 
 def _file(document: Document) -> Iterator[Finding]:

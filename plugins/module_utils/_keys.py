@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
@@ -19,6 +20,10 @@ MIN_LENGTH = 22
 # In bits as entropy_bits() counts, which underrates short random strings: of 20,000 tokens made of 128 random bits the
 # lowest had 75.
 MIN_ENTROPY_BITS = 72.0
+# NIST SP 800-63B-4, 3.1.1.2: passwords have at least 15 characters. A password is typed and guesses at it are limited,
+# so that a long one is good enough with less entropy than a token: five words, or 15 random letters (at least 43).
+PASSWORD_LENGTH = 15
+PASSWORD_BITS = 40.0
 # Somebody who makes up a key out of words draws on a few hundred of them: log2(256).
 BITS_PER_WORD = 8.0
 
@@ -30,8 +35,19 @@ PUBLISHED_KEYS = frozenset(
         "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
         "your-256-bit-secret",
         "a-string-secret-at-least-256-bits-long",
+        "6LeIxAcTAAAAAGG-vFI1TnRWxMZNFuojJ4WifJWe",  # reCAPTCHA's for tests: every answer is right
     )
 )
+# What images, frameworks and their manuals come with, in small letters.
+DEFAULT_PASSWORDS = frozenset(
+    (
+        "admin", "admin123", "administrator", "app", "changeit", "default", "elastic", "guest", "keyboard cat",
+        "mariadb", "masterkey", "minio", "minio123", "minioadmin", "mongo", "mysql", "pass", "password", "password123",
+        "postgres", "rabbitmq", "redis", "root", "secret", "shhhhh", "somerandomstring", "supersecret", "toor", "user",
+    )
+)  # fmt: skip
+# Short of 128 bits, but random: 10 to 15 bytes in hexadecimal, as providers issue them (Pusher: 10), and a Nano ID.
+_ISSUED = re.compile(r"[0-9a-f]{20,31}|(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])[A-Za-z0-9_-]{20,21}")
 
 _DEV_WORDS = "dev|devel|develop|development|test|testing|local|localhost|demo|debug|sandbox|sample|dummy|fake|mock"
 # A label at the start (sk_test_...) names the key's purpose, however random the rest is. Lower case only.
@@ -39,11 +55,11 @@ _DEV_LABEL = re.compile(rf"(?:[a-z]{{1,4}}[-_])?(?:{_DEV_WORDS})[-_.:]")
 # A word anywhere means something only in a key that is not random.
 _DEV_WORD = re.compile(rf"(?i)(?:^|[^a-z])(?:{_DEV_WORDS})(?:[^a-z]|key|token|secret|$)")
 _PLACEHOLDER_ALWAYS = re.compile(
-    r"(?i)^your[-_ ]|change[-_ ]?(?:this|me)|replace[-_ ]?(?:this|me|with)|placeholder|example|x{6,}|\*{4,}|qwerty"
+    r"(?i)^your[-_ ]|change[-_ ]?(?:this|me)|replace[-_ ]?(?:this|me|with)|placeholder|example|x{6,}|qwerty"
     r"|django-insecure"
 )
 _PLACEHOLDER_WORD = re.compile(
-    r"(?i)your[-_ ]|insert[-_ ]|xxx|\.\.\.|(?:^|[^a-z])(?:todo|tbd|fixme|foo|bar)(?:[^a-z]|$)"
+    r"(?i)your[-_ ]|insert[-_ ]|xxx|\*{4,}|\.\.\.|(?:^|[^a-z])(?:todo|tbd|fixme|foo|bar)(?:[^a-z]|$)"
 )
 _BRACKETED = re.compile(r"\[[A-Za-z0-9][\w .:-]*\]|<[A-Za-z0-9][\w .:-]*>|\{+ ?[A-Za-z0-9][\w .:-]*\}+", re.ASCII)
 # Words between separators, or in camel case, perhaps with a number after them: my-secret-Key-2025, MyProductionKey1.
@@ -56,9 +72,10 @@ FORMATS = ("json_list", "csv", "scalar")
 class Weakness:
     """Why a key is insecure.
 
-    :param rule: ``dev_key``, ``published_key``, ``placeholder``, ``low_entropy`` or ``denied``.
+    :param rule: ``dev_key``, ``published_key``, ``placeholder``, ``short``, ``low_entropy`` or ``denied``.
     :param message: the end of a sentence about the key, never quoting it.
-    :param severity: ``critical`` where anybody can know the key, ``high`` where it can be guessed.
+    :param severity: ``critical`` where anybody can know the key, ``high`` where it can be guessed, ``medium`` where it
+        is random but short, or a long password.
     """
 
     rule: str
@@ -67,31 +84,54 @@ class Weakness:
 
 
 def weaknesses(
-    key: str, deny_patterns: Sequence[str] = (), min_entropy_bits: float = MIN_ENTROPY_BITS
+    key: str,
+    deny_patterns: Sequence[str] = (),
+    min_entropy_bits: float = MIN_ENTROPY_BITS,
+    *,
+    password: bool = False,
 ) -> list[Weakness]:
     """All the reasons not to trust a key; an empty list for a secure one.
 
     :param deny_patterns: regular expressions, searched for anywhere in the key.
-    :param min_entropy_bits: the lowest acceptable :func:`entropy_bits`.
+    :param min_entropy_bits: the lowest acceptable :func:`entropy_bits` of a key.
+    :param password: judge it as a password: :data:`PASSWORD_LENGTH`, :data:`PASSWORD_BITS`.
     :raises HotfixError: when a pattern is not a regular expression.
     """
     found = []
     bits = entropy_bits(key)
-    random = len(key) >= MIN_LENGTH and bits >= MIN_ENTROPY_BITS
-    if key.strip() in PUBLISHED_KEYS:
+    length, floor = (PASSWORD_LENGTH, PASSWORD_BITS) if password else (MIN_LENGTH, MIN_ENTROPY_BITS)
+    random = len(key) >= length and bits >= floor
+    if key.strip() in PUBLISHED_KEYS or _is_demo_token(key):
         found.append(Weakness("published_key", "is printed in public documentation", "critical"))
+    elif key.strip().lower() in DEFAULT_PASSWORDS:
+        found.append(Weakness("published_key", "is a default that everybody knows", "critical"))
     if _DEV_LABEL.match(key) or (not random and _DEV_WORD.search(key)):
         found.append(Weakness("dev_key", "is labelled as a development or test key", "critical"))
     if _is_placeholder(key, random):
         found.append(Weakness("placeholder", "is a placeholder that was never filled in", "critical"))
     if any(pattern.search(key) for pattern in compile_patterns(deny_patterns)):
         found.append(Weakness("denied", "matches one of deny_patterns", "high"))
-    if len(key) < MIN_LENGTH:
-        message = f"is too short: {len(key)} characters where {MIN_LENGTH} are needed" if key else "is empty"
-        found.append(Weakness("low_entropy", message, "high"))
-    elif bits < min_entropy_bits:
-        message = f"can be guessed: about {bits:.0f} bits of entropy where {min_entropy_bits:.0f} are needed"
-        found.append(Weakness("low_entropy", message, "high"))
+    return found + _strength(key, bits, length, min(min_entropy_bits, PASSWORD_BITS) if password else min_entropy_bits)
+
+
+def _strength(key: str, bits: float, length: int, needed: float) -> list[Weakness]:
+    """Whether a key of so many :func:`entropy_bits` is too short or can be guessed.
+
+    :param length: characters that are needed.
+    :param needed: bits that are needed.
+    """
+    if not key:
+        return [Weakness("low_entropy", "is empty", "high")]
+    found = []
+    issued = bits >= PASSWORD_BITS and bool(_ISSUED.fullmatch(key))
+    if len(key) < length:
+        severity = "medium" if issued else "high"
+        message = f"is too short: {len(key)} characters where {length} are needed"
+        found.append(Weakness("short", message, severity))
+    if bits < needed:
+        severity = "medium" if issued or length == PASSWORD_LENGTH <= len(key) else "high"
+        message = f"can be guessed: about {bits:.0f} bits of entropy where {needed:.0f} are needed"
+        found.append(Weakness("low_entropy", message, severity))
     return found
 
 
@@ -240,6 +280,18 @@ def _json_strings(text: str) -> list[str]:
             "the value is not a JSON list of strings", remedy="Correct it by hand, or name its real format"
         ) from None
     return keys
+
+
+def _is_demo_token(key: str) -> bool:
+    """Whether this is a token of Supabase's self-hosting guide, which is signed with a secret printed there as well."""
+    parts = key.strip().split(".")
+    if len(parts) != 3 or not key.startswith("eyJ"):
+        return False
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(claims, dict) and claims.get("iss") == "supabase-demo"
 
 
 def _is_placeholder(key: str, random: bool) -> bool:

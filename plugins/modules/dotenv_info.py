@@ -12,11 +12,15 @@ version_added: 0.1.0
 description:
   - Reads the file as Compose does and names what is wrong with it, by rule, variable, line and severity. No value is
     shown, only fingerprints, C(sha256:<first 8 hexadecimal digits> len=<length>).
-  - "Rules about secrets: C(dev_key), C(published_key), C(placeholder) (critical), C(low_entropy), C(denied) (high;
-    medium for C(low_entropy) of a password of 15 characters or more).
-    A variable counts as a secret by its name (C(KEY), C(SECRET), C(TOKEN), C(PASSWORD) and the like), unless the name
+  - "Rules about secrets: C(dev_key), C(published_key), C(placeholder) (critical), C(short), C(low_entropy), C(denied)
+    (high), C(reused) (medium). C(short) is medium for a random key of 80 bits or more, C(low_entropy) for a password of
+    15 characters or more, C(reused) is high where a key of a list, which clients are given, is also used to sign."
+  - A variable counts as a secret by its name (C(KEY), C(SECRET), C(TOKEN), C(PASSWORD) and the like), unless the name
     goes on to say that it is about one (C(KEY_FILE), C(TOKEN_TTL)), or the value is empty, a switch, a small number or
-    refers to another variable. The elements of a JSON or comma-separated list are judged one by one."
+    refers to another variable. The elements of a JSON or comma-separated list are judged one by one, and so is the
+    password in an address such as C(postgres://user:password@host), whatever the variable's name.
+  - C(reused) names the variables that hold the same secret, unless they are about one account, as C(DB_PASSWORD) and
+    C(DATABASE_URL) are.
   - "Rules about settings: C(missing) and C(wrong_value) (high)."
   - "Rules about the file: C(unparsable) (critical: Compose cannot read it), C(open_mode) (high: everybody may read it,
     or others may write it; medium: the group may read it), C(tracked_by_git) (high), C(duplicate) (medium),
@@ -40,6 +44,7 @@ options:
   min_entropy_bits:
     description:
       - A secret with less entropy is unsafe. The estimate is cautious; a key of 128 random bits has at least 72.
+      - A password needs 40 at most, and 15 characters where another secret needs 22.
     type: float
     default: 72.0
 extends_documentation_fragment:

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -43,6 +44,12 @@ def test_count_and_size() -> None:
     tokens = lookup("3", nbytes=48)
     assert [len(token) for token in tokens] == [64, 64, 64]
     assert len(set(tokens)) == 3
+
+
+def test_none_of_many_is_weak(figure: Callable[[str], None]) -> None:
+    weak = [token for token in lookup(10_000) if weaknesses(token)]
+    assert weak == []
+    figure(f"10,000 keys of lookup secure_token: {len(weak)} false alarms")
 
 
 @pytest.mark.parametrize(("terms", "options"), [(["x"], {}), ([1, 2], {}), ([0], {}), ([], {"nbytes": 15})])

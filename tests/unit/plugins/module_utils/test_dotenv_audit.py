@@ -53,6 +53,7 @@ class TestSecrets:
             ("[64-char random string]", "placeholder", "critical"),
             ("example", "placeholder", "critical"),
             ("todo", "placeholder", "critical"),
+            ("abc123", "short", "high"),
             ("abc123", "low_entropy", "high"),
             ("a" * 64, "low_entropy", "high"),
         ],
@@ -69,13 +70,13 @@ class TestSecrets:
         # A word such as "dev-" at the very beginning of a random token is as likely as one in ten million.
         content = "".join(f"KEY_{number}={token}\n" for number, token in enumerate(tokens))
         listed = '","'.join(tokens)
-        assert found(f"{content}A_KEYS='[\"{listed}\"]'\nB_TOKENS={','.join(tokens)}\n") == []
+        assert found(content) == found(f"A_KEYS='[\"{listed}\"]'\n") == found(f"B_TOKENS={','.join(tokens)}\n") == []
 
     def test_the_weak_one_of_several_is_told_by_its_number(self) -> None:
         for content in (f'A_KEYS=\'["{STRONG}","abc"]\'', f"A_KEYS={STRONG},abc"):
-            (finding,) = audit(parse(content.encode()), {})
+            finding, _entropy = audit(parse(content.encode()), {})
             assert finding.message.startswith("Key 2 of 2 in A_KEYS is too short")
-        (alone,) = audit(parse(b"A_KEY=abc"), {})
+        alone, _entropy = audit(parse(b"A_KEY=abc"), {})
         assert alone.message.startswith("A_KEY is too short")
 
     def test_a_comma_or_an_object_is_one_secret(self) -> None:
@@ -98,13 +99,14 @@ class TestSecrets:
 
     @pytest.mark.parametrize("name", ["SMTP_PASSWORD", "DB_PASS", "DB_PW", "ROOT_PWD", "KEY_PASSPHRASE"])
     def test_a_long_password_is_no_token(self, name: str) -> None:
-        assert found(f"{name}='p@ss#word withX'\n") == [("low_entropy", name, 1, "medium")]  # 15 characters
-        assert found(f"{name}='p@ss#word with '\n") == [("low_entropy", name, 1, "high")]
+        assert found(f"{name}='p@ss#word withX'\n") == []  # 15 characters
+        assert found(f"{name}='p@ss#word with '\n") == [("short", name, 1, "high")]
+        assert found(f"{name}=some-words-only\n") == [("low_entropy", name, 1, "medium")]
         assert ("placeholder", name, 1, "critical") in found(f"{name}='change-me-please-now'\n")
 
     @pytest.mark.parametrize("name", ["SMTP_TOKEN", "COMPASS_API_KEY", "BYPASS_SECRET"])
     def test_a_long_token_is_no_password(self, name: str) -> None:
-        assert found(f"{name}='p@ss#word with spaces'\n") == [("low_entropy", name, 1, "high")]
+        assert found(f"{name}='p@ss#word with spaces'\n") == [("short", name, 1, "high")]
 
     def test_only_the_occurrence_that_counts_is_judged(self) -> None:
         assert found(f"A_KEY=abc\nA_KEY={STRONG}\n") == [("duplicate", "A_KEY", 2, "medium")]
@@ -195,6 +197,7 @@ class TestLines:
         assert [(rule, line) for rule, _name, line, _severity in findings] == [
             ("missing", 0),
             ("unportable_value", 1),
+            ("short", 2),
             ("low_entropy", 2),
             ("unportable_value", 3),
             ("wrong_value", 3),
@@ -202,3 +205,86 @@ class TestLines:
 
     def test_critical_and_high_are_severe(self) -> None:
         assert SEVERE == ("critical", "high")
+
+
+class TestPasswordsInAddresses:
+    @pytest.mark.parametrize(
+        ("value", "rule", "severity"),
+        [
+            ("postgres://postgres:postgres@db/app", "published_key", "critical"),
+            ("redis://:password@redis:6379/0", "published_key", "critical"),
+            ("postgres://user:[YOUR-PASSWORD]@db.example.com/app", "placeholder", "critical"),
+            ("postgres://app:hunter2@db/app", "short", "high"),
+            ("postgres://app:win%74er%202025@db/app", "short", "high"),
+            ("mysql://a_long_user_name:a_long_user_name@db/app", "low_entropy", "high"),
+            ("mongodb://a:{strong}@one,two/,mongodb://b:guest@three/", "published_key", "critical"),
+            ("jdbc:mysql://db/app?user=app&password=root", "published_key", "critical"),
+            ("Server=db;User Id=sa;Pwd=admin;", "published_key", "critical"),
+        ],
+    )
+    def test_a_weak_one_is_found_under_any_name(self, value: str, rule: str, severity: str) -> None:
+        content = "A=1\nDATABASE_URL='" + value.replace("{strong}", STRONG) + "'\n"
+        assert (rule, "DATABASE_URL", 2, severity) in found(content)
+        assert not any("hunter2" in finding.message for finding in audit(parse(content.encode()), {}))
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            f"DATABASE_URL=postgres://app:{STRONG}@localhost/test\n",
+            "REDIS_URL=redis://redis:6379/0\nMAILER_DSN=smtp://localhost:1025\nHOME_URL=https://user@example.com/\n",
+            "LOGIN_URL=https://example.com/login?next=/password\nTEST_DSN=sqlite:///test.db\n",
+            "A_URL=postgres://app:${DB_PASSWORD}@db/app\n",
+        ],
+    )
+    def test_nothing_else_is(self, content: str) -> None:
+        assert [entry for entry in found(content) if entry[0] != "unportable_value"] == []
+
+
+class TestReused:
+    OTHER = STRONG[::-1]
+
+    @pytest.mark.parametrize(
+        ("content", "severity", "places"),
+        [
+            (f"A_SECRET={STRONG}\nB=1\nB_SECRET='{STRONG}'\n", "medium", [("A_SECRET", 1), ("B_SECRET", 3)]),
+            (f'API_KEYS=\'["{OTHER}","{STRONG}"]\'\nA_SECRET={STRONG}\n', "high", [("API_KEYS", 1), ("A_SECRET", 2)]),
+            (f"API_KEYS={OTHER},{STRONG}\nAN_API_KEY={STRONG}\n", "medium", [("API_KEYS", 1), ("AN_API_KEY", 2)]),
+            (f"A_KEYS={STRONG},{OTHER}\nB_KEYS={STRONG},x{OTHER}\n", "medium", [("A_KEYS", 1), ("B_KEYS", 2)]),
+            (f"A_URL=redis://:{STRONG}@r\nJWT_SECRET={STRONG}\n", "medium", [("A_URL", 1), ("JWT_SECRET", 2)]),
+            (
+                f"A_SECRET={STRONG}\nA_TOKEN={STRONG}\nB_TOKEN={STRONG}\n",
+                "medium",
+                [("A_SECRET", 1), ("A_TOKEN", 2), ("B_TOKEN", 3)],
+            ),
+        ],
+    )  # fmt: skip
+    def test_names_and_lines_are_told(self, content: str, severity: str, places: list[tuple[str, int]]) -> None:
+        (finding,) = audit(parse(content.encode()), {})
+        assert (finding.rule, finding.name, finding.line, finding.severity) == ("reused", *places[0], severity)
+        assert all(f"{name} (line {line})" in finding.message for name, line in places)
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            # One account, which several programs have to know.
+            f"POSTGRES_PASSWORD={STRONG}\nDATABASE_URL=postgres://app:{STRONG}@db/app\n",
+            f"CELERY_BROKER_URL=redis://:{STRONG}@redis/0\nCACHE_URL=redis://:{STRONG}@redis/1\n",
+            f"DB_PASSWORD={STRONG}\nPGPASSWORD={STRONG}\n",
+            f"SENDGRID_API_KEY={STRONG}\nSMTP_PASSWORD={STRONG}\n",
+            f"MINIO_ROOT_PASSWORD={STRONG}\nAWS_SECRET_ACCESS_KEY={STRONG}\n",
+            f"SUPABASE_ANON_KEY={STRONG}\nNEXT_PUBLIC_SUPABASE_ANON_KEY={STRONG}\n",
+            f"AUTH_SECRET={STRONG}\nNEXTAUTH_SECRET={STRONG}\n",
+            # Settings, one list, other secrets.
+            f"A={STRONG}\nB={STRONG}\nDEBUG_TOKEN=true\nUSE_TOKEN=true\nA_TOKEN=1\nB_TOKEN=1\n",
+            f"A_KEYS={STRONG},{STRONG}\n",
+            f"A_KEY={STRONG}\nB_KEY={STRONG}x\n",
+        ],
+    )
+    def test_what_is_not_reused(self, content: str) -> None:
+        assert found(content) == []
+
+    def test_a_secret_that_everybody_knows_is_not_told_twice(self) -> None:
+        assert "reused" not in {rule for rule, *_rest in found("A_SECRET=changeme\nB_SECRET=changeme\n")}
+
+    def test_two_lines_of_one_name_are_a_duplicate(self) -> None:
+        assert found(f"A_KEY={STRONG}\nA_KEY={STRONG}\n") == [("duplicate", "A_KEY", 2, "medium")]
