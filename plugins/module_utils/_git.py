@@ -8,13 +8,14 @@ import json
 import os
 import pwd
 import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._files import write_atomic
+from ansible_collections.composeops.hotfix.plugins.module_utils._files import read_bytes, write_atomic
 
 ANY_CODE = tuple(range(256))
 LOCAL_TIMEOUT = 300  # seconds for a command that does not use the network
@@ -32,6 +33,10 @@ SETTINGS = (
     "advice.detachedHead=false",
 )
 # Of the caller's GIT_ variables only those that say how a remote is reached; the others would point at another tree.
+# How git itself finds user and password in an address (credential.c, credential_from_url).
+WITH_PASSWORD = re.compile(
+    r"(?P<scheme>https?://)(?P<user>[^/?#@:]*):(?P<password>[^/?#@]*)@(?P<rest>(?P<host>[^/?#]*).*)"
+)
 KEPT_VARIABLES = re.compile(
     r"GIT_(SSH|SSH_COMMAND|SSH_VARIANT|ASKPASS|SSL_\w+|PROXY_\w+|CONFIG_NOSYSTEM|CONFIG_SYSTEM)"
 )
@@ -91,6 +96,7 @@ class Git:
     def __init__(self, top: str, scratch: str) -> None:
         self.top = top
         self.scratch = scratch
+        self.has_hidden_password = False
         self.environment = self._environment()
         self.git_dir = self.text("rev-parse", "--absolute-git-dir")
         self.objects = os.path.join(top, self.text("rev-parse", "--git-path", "objects"))
@@ -143,6 +149,32 @@ class Git:
         """The NUL-separated names that a command prints."""
         return [os.fsdecode(name) for name in self.run(*arguments, env=env).stdout.split(b"\0") if name]
 
+    def hide_password(self, remote: str) -> None:
+        """Keep the password in a remote's address out of the process list, where git shows it to everybody.
+
+        git starts its helper for HTTP with the address as an argument. Here that becomes the address without the
+        password, which the helper reads from a private file instead.
+        """
+        address = self.maybe("ls-remote", "--get-url", "--", remote)
+        found = WITH_PASSWORD.fullmatch(address)
+        if not found:
+            return
+        bare = found["scheme"] + found["rest"]
+        store = os.path.join(self.scratch, "git-credentials")
+        logins = f"{found['scheme']}{found['user']}:{found['password']}@"
+        # With the path as well, for credential.useHttpPath.
+        write_atomic(store, os.fsencode(f"{logins}{found['host']}\n{logins}{found['rest']}\n"), mode=0o600)
+        written = self.maybe("config", "--get", f"remote.{remote}.url") or remote
+        config = self.environment["GIT_CONFIG_GLOBAL"]
+        lines = [
+            # Of several rules git takes the longest one that fits, so this one is stronger than the user's own.
+            f"[url {_quoted(bare)}]\n\tinsteadOf = {_quoted(written)}\n",
+            f"[credential {_quoted(found['scheme'] + found['host'])}]\n\thelper =\n",
+            f"\thelper = {_quoted('store --file=' + shlex.quote(store))}\n",
+        ]
+        write_atomic(config, read_bytes(config) + os.fsencode("".join(lines)), mode=0o600)
+        self.has_hidden_password = True
+
     def _environment(self) -> dict[str, str]:
         environment = {
             name: value
@@ -168,12 +200,16 @@ class Git:
             os.path.join(environment.get("XDG_CONFIG_HOME") or os.path.join(home, ".config"), "git", "config"),
             os.path.join(home, ".gitconfig"),
         ]
-        quoted = [json.dumps(path, ensure_ascii=False) for path in own if path]
-        lines = [f"[include]\n\tpath = {path}\n" for path in quoted]
-        lines.append(f"[safe]\n\tdirectory = {json.dumps(self.top, ensure_ascii=False)}\n")
+        lines = [f"[include]\n\tpath = {_quoted(path)}\n" for path in own if path]
+        lines.append(f"[safe]\n\tdirectory = {_quoted(self.top)}\n")
         target = os.path.join(self.scratch, "gitconfig")
         write_atomic(target, os.fsencode("".join(lines)), mode=0o600)
         return target
+
+
+def _quoted(text: str) -> str:
+    """A value, or the name of a subsection, in a configuration file of git."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def head_revision(path: str, scratch: str) -> str:
@@ -239,6 +275,7 @@ class Request:
 
 def _remote(git: Git, request: Request, *arguments: str, env: Mapping[str, str] | None = None) -> str:
     """Run a command that talks to the remote, bounded in time and without a prompt."""
+    git.hide_password(request.remote)
     base = git.environment.get("GIT_SSH_COMMAND") or git.maybe("config", "core.sshCommand")
     network: dict[str, str] = dict(env or {})
     if base or "GIT_SSH" not in git.environment:
@@ -248,8 +285,12 @@ def _remote(git: Git, request: Request, *arguments: str, env: Mapping[str, str] 
         return os.fsdecode(done.stdout)
     said = done.stderr.decode("utf-8", "replace")
     url = strip_credentials(git.maybe("config", f"remote.{request.remote}.url"))
+    reason = reason_of(done.stderr)
     remedy = next(remedy for pattern, remedy in REMEDIES if re.search(pattern, said or "?"))
-    raise HotfixError(f"cannot fetch from {request.remote} ({url}): {reason_of(done.stderr)}", remedy=remedy)
+    if git.has_hidden_password and re.search(r"Authentication failed|could not read (Username|Password)", said):
+        reason = "it does not accept the user and password in its address"
+        remedy = f"Correct them: git remote set-url {request.remote} ADDRESS"
+    raise HotfixError(f"cannot fetch from {request.remote} ({url}): {reason}", remedy=remedy)
 
 
 def find_upstream(git: Git, request: Request, current: str) -> tuple[str, str] | None:

@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import hashlib
 import os
 import shutil
 import signal
 import stat
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ansible_collections.composeops.hotfix.plugins.module_utils import _git, _git_update
@@ -453,6 +458,73 @@ def test_unreachable_remote_is_named_without_credentials(
         assert words in failed["msg"]
         assert "canary" not in str(failed)
     assert everything(project.server) == before
+
+
+class CodeHost(SimpleHTTPRequestHandler):
+    """Serves a repository to those who have the password, and looks meanwhile whether a command line shows it."""
+
+    password = "canary-p%40ss"
+    shown: ClassVar[list[bytes]] = []
+    served: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        for file in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                line = file.read_bytes()
+                self.shown.extend([line] if b"canary" in line else [])
+        if self.headers["Authorization"] == "Basic " + base64.b64encode(b"deploy:canary-p@ss").decode():
+            self.served.append(self.path)
+            super().do_GET()
+        else:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="git"')
+            self.end_headers()
+
+    def log_message(self, *_arguments: Any) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def host(project: Project) -> Iterator[str]:
+    """The address of such a server."""
+    git(project.origin, "update-server-info")
+    CodeHost.shown.clear()
+    CodeHost.served.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(CodeHost, directory=str(project.root)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("place", ["url", "insteadOf", "useHttpPath"])
+def test_password_in_the_address_is_on_no_command_line(
+    run_module: Run, project: Project, host: str, place: str
+) -> None:
+    project.push({"docker-compose.yml": COMPOSE + "# new\n"})
+    git(project.origin, "update-server-info")
+    address = f"http://deploy:{CodeHost.password}@{host}/"
+    if place == "insteadOf":
+        git(project.server, "config", f"url.{address}.insteadOf", "https://code.example/")
+    git(project.server, "config", "credential.useHttpPath", "true" if place == "useHttpPath" else "false")
+    url = ("https://code.example/" if place == "insteadOf" else address) + "origin.git"
+    git(project.server, "remote", "set-url", "origin", url)
+    rhythm(run_module, project)
+    assert CodeHost.served
+    assert CodeHost.shown == []
+    assert git(project.server, "config", "remote.origin.url") == url
+
+
+def test_wrong_password_in_the_address_is_said(run_module: Run, project: Project, host: str) -> None:
+    git(project.server, "remote", "set-url", "origin", f"http://deploy:canary-wrong@{host}/origin.git")
+    failed = run_module("git_update", project.args(), expect_failure=True)
+    where = f"cannot fetch from origin (http://{host}/origin.git)"
+    assert failed["msg"] == (
+        f"{where}: it does not accept the user and password in its address. "
+        "Correct them: git remote set-url origin ADDRESS."
+    )
+    assert CodeHost.shown == []
+    assert "canary" not in str(failed)
 
 
 def test_silent_remote_is_bounded_in_time(run_module: Run, project: Project) -> None:
