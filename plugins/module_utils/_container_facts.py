@@ -12,9 +12,9 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._errors import H
 from ansible_collections.composeops.hotfix.plugins.module_utils._processes import workers
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import (
     fingerprint,
+    hidden_values,
     list_elements,
     mask,
-    secret_values,
 )
 
 # A container that nobody found.
@@ -38,7 +38,7 @@ def facts(docker: Docker, inspect: Mapping[str, Any]) -> dict[str, Any]:
     """
     state = _container.state(inspect)
     variables = _container.environment(inspect)
-    secrets = secret_values(variables)
+    secrets = hidden_values(variables)
     processes = live_processes(docker, inspect)
     return {
         "exists": True,

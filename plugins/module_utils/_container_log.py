@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker, environment, state
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._logs import Ended, Pattern, Scan, life_start, read
-from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import mask, secret_values
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import hidden_values, mask
 
 READABLE = "Give the service a logging driver that can be read (json-file, local or journald) and recreate it"
 UNREADABLE = "does not support reading"
@@ -43,7 +43,7 @@ def search(docker: Docker, inspect: Mapping[str, Any], request: Request) -> dict
     if driver == "none":
         raise HotfixError(f"container {name} keeps no log: its logging driver is none", remedy=READABLE)
     since = request.since or _last_start(inspect, name)
-    secrets = secret_values(environment(inspect))
+    secrets = hidden_values(environment(inspect))
     scan = Scan(request.patterns, secrets=secrets, samples=request.samples)
     bounds = ["--timestamps", "--since", since, *(["--until", request.until] if request.until else [])]
     ending = None

@@ -7,8 +7,9 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 try:
     from ansible.module_utils.secrets import register_secrets
@@ -18,12 +19,18 @@ except ImportError:  # ansible-core before 2.22
 # Ansible masks each registered value wherever it occurs; masking something as short as "true" would garble results.
 SHORTEST_MASKED = 6
 
+# So many characters in a row that a secret has as well are taken for a piece of it: a log may cut a secret short, break
+# it over lines, or escape a character in it.
+PIECE = 12
+
 SECRET_NAME = re.compile(
     r"password|passwd|passphrase|secret|token|api_?keys?|credential|private_?key"
     r"|(?:^|[_.-])(?:keys?|pass|pwd|pw|dsn|salt|jwt)(?:$|[_.-])",
     re.IGNORECASE,
 )
 URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]{0,20}://[^\s:/@]*:)([^\s/@]+)(?=@)", re.IGNORECASE)
+# A value that may be a secret whatever its name is: one long word of letters and digits, no address.
+RANDOM = re.compile(r"(?=[^\s]*\d)(?=[^\s]*[A-Za-z])(?!.*://)(?![./])[^\s]{16,}")
 HIDDEN = "***"
 # What is masked in free text although nobody knows the value: assignments to a secret's name, forms of known tokens.
 # Repetitions are bounded or anchored, so that a hostile line takes no quadratic time.
@@ -87,10 +94,37 @@ def hide_option(module: Any, option: str, texts: Mapping[str, str]) -> None:
 
 
 def redact(text: str, values: Iterable[str]) -> str:
-    """``text`` with each of ``values`` replaced by its fingerprint, longest value first."""
-    for value in sorted({value for value in values if len(value) >= SHORTEST_MASKED}, key=len, reverse=True):
+    """``text`` with each of ``values`` replaced by its fingerprint, longest first, and pieces of them by stars."""
+    known = frozenset(value for value in values if len(value) >= SHORTEST_MASKED)
+    for value in sorted(known, key=len, reverse=True):
         text = text.replace(value, fingerprint(value))
-    return text
+    return _without_pieces(text, _pieces(known))
+
+
+@lru_cache(maxsize=4)
+def _pieces(values: frozenset[str]) -> frozenset[str]:
+    """Each run of :data:`PIECE` characters of the values, as they are and as JSON, Python and addresses write them."""
+    forms = (
+        line
+        for value in values
+        for form in {value, json.dumps(value)[1:-1], repr(value)[1:-1], quote(value, safe="")}
+        for line in form.splitlines()
+    )
+    return frozenset(form[at : at + PIECE] for form in forms for at in range(len(form) - PIECE + 1))
+
+
+def _without_pieces(text: str, pieces: frozenset[str]) -> str:
+    kept, at, done = [], 0, 0
+    while pieces and at <= len(text) - PIECE:
+        if text[at : at + PIECE] not in pieces:
+            at += 1
+            continue
+        end = at + PIECE
+        while end < len(text) and text[end - PIECE + 1 : end + 1] in pieces:
+            end += 1
+        kept += [text[done:at], HIDDEN]
+        at = done = end
+    return "".join([*kept, text[done:]])
 
 
 def secret_values(environment: Mapping[str, str]) -> set[str]:
@@ -104,6 +138,14 @@ def secret_values(environment: Mapping[str, str]) -> set[str]:
         if SECRET_NAME.search(name):
             found |= {value, *(list_elements(value) or value.split(","))}
     return {value.strip() for value in found if value.strip()}
+
+
+def hidden_values(environment: Mapping[str, str]) -> set[str]:
+    """What free text must not show of a set of variables: :func:`secret_values`, and what looks random under any name.
+
+    :param environment: name to value.
+    """
+    return secret_values(environment) | {value for value in environment.values() if RANDOM.fullmatch(value)}
 
 
 def list_elements(value: str) -> list[str] | None:

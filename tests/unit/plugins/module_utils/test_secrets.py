@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from types import SimpleNamespace
+from urllib.parse import quote
 
 import pytest
 from ansible_collections.composeops.hotfix.plugins.module_utils import _secrets
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import (
     fingerprint,
+    hidden_values,
     list_elements,
     mask,
     redact,
@@ -70,6 +73,25 @@ def test_known_values_become_fingerprints() -> None:
     assert mask(f"key {CANARY} used", [CANARY]) == f"key {fingerprint(CANARY)} used"
     assert mask(f"api_key={CANARY}", [CANARY]) == f"api_key={fingerprint(CANARY)}"
     assert redact("abcdefgh abcdef", ["abcdef", "abcdefgh"]) == f"{fingerprint('abcdefgh')} {fingerprint('abcdef')}"
+
+
+PEM = "-----BEGIN KEY-----\nMIIEvQIBADANBg/kqhkiG9w+0BAQEFAASC\nBKcwggSjAgEA/oIBAQC7+VJTUt9Us8cK\n-----END KEY-----"
+
+
+@pytest.mark.parametrize("secret", [PEM, 'it\'s a "Pass\\word" #1$2', "x9@/Kq2w:7Zr5é", "Kq27wZr5tY8uI1oP3aS4dF6g"])
+def test_no_piece_of_a_known_value_is_shown(secret: str) -> None:
+    pieces = {line[at : at + 12] for line in secret.splitlines() for at in range(len(line) - 11)}
+    forms = [secret, repr(secret), json.dumps({"detail": secret}), quote(secret, safe=""), secret[:15], secret[3:-3]]
+    shown = " ".join(mask(f"cannot use {line} here", [secret]) for form in forms for line in form.splitlines())
+    assert not [piece for piece in pieces if piece in shown]
+    assert quote(secret, safe="")[2:20] not in shown
+    assert shown.count("cannot use ") == shown.count(" here")
+
+
+def test_hidden_values() -> None:
+    random = {"LICENCE": "Kq27wZr5tY8uI1oP", "PARTNER": "a$7wZr5tY8uI1oP3"}
+    plain = {"PATH": "/usr/local/bin:/bin2/bin", "URL": "https://host.example/v1", "TEXT": "a text of 2 and more words"}
+    assert hidden_values({**random, **plain, "JWT_SECRET_KEY": "short"}) == {*random.values(), "short"}
 
 
 def test_masking_a_hostile_line_takes_no_quadratic_time() -> None:
