@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tests know of the droplet, all of it from outside the collection's own modules."""
+"""What the tests of all scenarios know of the droplet, all of it from outside the collection's own modules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-CHECKOUT = Path(__file__).resolve().parents[3]
+CHECKOUT = Path(__file__).resolve().parents[1]
 STATE = CHECKOUT / ".state" / "droplets" / os.environ.get("MOLECULE_SCENARIO_NAME", "default")
 
 
