@@ -23,8 +23,14 @@ description:
     C(DATABASE_URL) are.
   - "Rules about settings: C(missing) and C(wrong_value) (high)."
   - "Rules about the file: C(unparsable) (critical: Compose cannot read it), C(open_mode) (high: everybody may read it,
-    or others may write it; medium: the group may read it), C(tracked_by_git) (high), C(duplicate) (medium),
-    C(unportable_value) (low: readers take it differently)."
+    or others may write it; medium: the group may read it), C(tracked_by_git) (high), C(in_git_history) (high: a version
+    of the file that git keeps holds a secret in use), C(not_ignored_by_git) (low: the next C(git add) takes it),
+    C(duplicate) (medium), C(unportable_value) (low: readers take it differently). C(open_mode) and C(tracked_by_git)
+    are also about copies beside the file that hold a secret in use, whatever an editor or a person called them."
+  - "Rule about an image (O(image), O(container), O(service)): C(image_layer) (high: it holds a secret in use; medium: a
+    secret of another time, in an environment file or a variable). Its history is searched, its own variables, and the
+    files of all its layers, also those that a later layer deletes. Files and instructions are searched for secrets of
+    12 characters and more. C(not_searched) (low) says what was not searched and why."
 options:
   path:
     description: The environment file.
@@ -47,6 +53,36 @@ options:
       - A password needs 40 at most, and 15 characters where another secret needs 22.
     type: float
     default: 72.0
+  image:
+    description:
+      - Name or ID of an image in which to look for the secrets.
+    type: str
+  container:
+    description:
+      - Name or ID of a container, in whose image to look for the secrets.
+    type: str
+  project_src:
+    description:
+      - Directory of a Compose project. Together with O(service), in whose container's image to look for the secrets.
+    type: path
+  files:
+    description:
+      - Compose files, relative to O(project_src).
+      - By default the files that Compose itself would load.
+    type: list
+    elements: path
+  service:
+    description:
+      - Name of the service in the Compose project.
+    type: str
+  image_max_mb:
+    description:
+      - The files of a larger image (in units of 1000000 bytes) are not searched, only its history and its variables.
+        With V(0) those of none are.
+      - To search them the engine writes the image into a temporary folder of its own, and this module reads it once, as
+        a stream; a second for each 30 MB to 100 MB is usual.
+    type: int
+    default: 2048
 extends_documentation_fragment:
   - composeops.hotfix._attributes
   - composeops.hotfix._attributes.INFO
@@ -64,6 +100,13 @@ EXAMPLES = r"""
     required:
       ENVIRONMENT: production
       DEBUG: false
+  register: audit
+
+- name: Look also for what the image of the running container keeps of it
+  composeops.hotfix.dotenv_info:
+    path: /opt/wealth-coach-ai/.env
+    project_src: /opt/wealth-coach-ai
+    service: backend
   register: audit
 
 - name: Require that it is secure
@@ -107,7 +150,7 @@ findings:
       description: The variable; empty for the file as a whole.
       type: str
     line:
-      description: Line in the file; 0 for the file as a whole.
+      description: Line in the file; 0 for the file as a whole, and for a variable that is not in it.
       type: int
     severity:
       description: C(critical), C(high), C(medium) or C(low).
@@ -115,24 +158,33 @@ findings:
     message:
       description: A sentence that says what is wrong.
       type: str
+    file:
+      description: The file concerned where it is another one, a copy beside it or one in an image; else empty.
+      type: str
 secure:
   description: Whether there is no critical and no high finding.
   type: bool
   returned: success
 """
 
-import os
-import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import Document, parse, shown_name
-from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_audit import SEVERE, Finding, audit
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_audit import (
+    SEVERE,
+    Finding,
+    Secret,
+    audit,
+    held_secrets,
+)
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_forms import as_texts
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_place import place_findings
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import read_bytes
-from ansible_collections.composeops.hotfix.plugins.module_utils._git import Git, find_work_tree
+from ansible_collections.composeops.hotfix.plugins.module_utils._image_layers import not_searched, search_image
 from ansible_collections.composeops.hotfix.plugins.module_utils._keys import MIN_ENTROPY_BITS
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint, hide_option
 
@@ -141,36 +193,32 @@ ARGUMENTS: dict[str, Any] = {
     "required": {"type": "dict", "default": {}, "no_log": True},
     "deny_patterns": {"type": "list", "elements": "str", "default": []},
     "min_entropy_bits": {"type": "float", "default": MIN_ENTROPY_BITS},
+    "image": {"type": "str"},
+    "container": {"type": "str"},
+    "project_src": {"type": "path"},
+    "files": {"type": "list", "elements": "path"},
+    "service": {"type": "str"},
+    "image_max_mb": {"type": "int", "default": 2048},
 }
 
 
-def open_mode(path: str) -> list[Finding]:
-    """A finding when others than the owner may read or write the file."""
-    mode = os.stat(path).st_mode & 0o7777
-    if not mode & 0o066:
+def image_findings(params: dict[str, Any], secrets: list[Secret], docker: Docker) -> list[Finding]:
+    """What the image keeps of the secrets; nothing when none is named.
+
+    :raises HotfixError: when there is no such image or container, or the engine does not answer.
+    """
+    limit = params["image_max_mb"] * 10**6
+    if params["image"]:
+        return search_image(docker, params["image"], params["image"], secrets, limit)
+    if not params["container"] and not params["service"]:
         return []
-    what = "written" if mode & 0o022 else "read"
-    who = "everybody" if mode & (0o002 if mode & 0o022 else 0o004) else "its group"
-    severity = "medium" if (what, who) == ("read", "its group") else "high"
-    message = f"The file may be {what} by {who} (mode {mode:04o}); chmod 600 closes it."
-    return [Finding("open_mode", "", 0, severity, message)]
-
-
-def tracked_by_git(path: str) -> list[Finding]:
-    """A finding when git has the file under version control; none where there is no git or no work tree."""
-    real = os.path.realpath(path)
+    place = (params["container"], params["project_src"], params["service"])
+    inspected = docker.container(*place, files=params["files"] or ())
+    name = str(inspected["Config"]["Image"])
     try:
-        top = find_work_tree(os.path.dirname(real))
-        if top is None:
-            return []
-        with tempfile.TemporaryDirectory() as scratch:
-            tracked = Git(top, scratch).maybe("ls-files", "--error-unmatch", "--", real)
-    except HotfixError:
-        return []
-    message = (
-        "The file is tracked by git, so its secrets are in the history of every clone; untrack it and rotate them."
-    )
-    return [Finding("tracked_by_git", "", 0, "high", message)] if tracked else []
+        return search_image(docker, inspected["Image"], name, secrets, limit)
+    except HotfixError as error:  # an image can be removed by force under its container
+        return [not_searched(f"The image of the container was not searched: {error.message}.")]
 
 
 def variables(document: Document) -> list[dict[str, Any]]:
@@ -198,26 +246,36 @@ def run(params: dict[str, Any], required: dict[str, str | None]) -> dict[str, An
     """
     path: str = params["path"]
     data = read_bytes(path)
-    findings = open_mode(path) + tracked_by_git(path)
+    findings: list[Finding] = []
     shown: list[dict[str, Any]] = []
+    secrets: list[Secret] = []
     try:
         document = parse(data, path)
         shown = variables(document)
+        secrets = held_secrets(document)
         findings += audit(document, required, params["deny_patterns"], params["min_entropy_bits"])
     except HotfixError as error:
         if error.line is None:
             raise
         findings.append(Finding("unparsable", "", error.line, "critical", f"{error.message}. {error.remedy}."))
+    lines = {variable["name"]: variable["line"] for variable in shown}
+    around = place_findings(path, secrets) + image_findings(params, secrets, Docker())
+    findings += [replace(finding, line=lines.get(finding.name, 0)) for finding in around]
     return {
         "changed": False,
         "variables": shown,
-        "findings": [asdict(finding) for finding in findings],
+        "findings": [asdict(finding) for finding in sorted(findings, key=lambda finding: finding.line)],
         "secure": not any(finding.severity in SEVERE for finding in findings),
     }
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=ARGUMENTS,
+        supports_check_mode=True,
+        mutually_exclusive=[("image", "container", "service")],
+        required_by={"service": "project_src"},
+    )
     required = module.params["required"]
     try:
         texts = as_texts({name: value for name, value in required.items() if value is not None}, "required")

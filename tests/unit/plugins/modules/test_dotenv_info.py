@@ -16,6 +16,7 @@ import pytest
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
 
 Run = Callable[..., dict[str, Any]]
+IDENTITY = ("-c", "user.name=t", "-c", "user.email=t@example.org")
 STRONG = "Jq3vT9xYb2LkR7mWc5PzH8nDf4sGa6UeV1tKoXiQyZw"
 
 
@@ -207,13 +208,78 @@ def repository(tmp_path: Path) -> Callable[..., None]:
 
 
 def test_tracked_by_git(audit: Run, repository: Callable[..., None]) -> None:
-    assert rules(audit("A=1\n")) == []
+    assert rules(audit("A=1\n")) == [("not_ignored_by_git", "", 0, "low")]
     repository("add", ".env")
     result = audit("A=1\n")
     assert rules(result) == [("tracked_by_git", "", 0, "high")]
     assert not result["secure"]
     repository("rm", "-q", "--cached", ".env")
+    assert rules(audit("A=1\n")) == [("not_ignored_by_git", "", 0, "low")]
+
+
+def test_an_ignored_file_is_fine(audit: Run, repository: Callable[..., None], tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("*.env\n", encoding="utf-8")
     assert rules(audit("A=1\n")) == []
+
+
+@pytest.mark.parametrize("branch", ["main", "left-alone"])
+def test_what_was_committed_has_to_be_rotated(audit: Run, repository: Callable[..., None], branch: str) -> None:
+    content = f"A=1\nJWT_SECRET={STRONG}\nDB_PASSWORD=hunter2\n"
+    repository("checkout", "-q", "-b", branch)
+    audit(content)
+    repository("add", ".env")
+    repository(*IDENTITY, "commit", "-q", "-m", "by mistake")
+    repository("checkout", "-q", "--orphan", "another")
+    repository("rm", "-q", "-f", ".env")
+    repository(*IDENTITY, "commit", "-q", "--allow-empty", "-m", "removed")
+    result = audit(content)
+    assert ("in_git_history", "JWT_SECRET", 2, "high") in rules(result)
+    (finding,) = [finding for finding in result["findings"] if finding["rule"] == "in_git_history"]
+    assert "JWT_SECRET, DB_PASSWORD, committed" in finding["message"]
+    assert not {STRONG, "hunter2"} & set(json.dumps(result).split('"'))
+    # The values that were committed are of no use any more.
+    assert "in_git_history" not in {rule for rule, *_rest in rules(audit(f"A=1\nJWT_SECRET={STRONG[::-1]}\n"))}
+
+
+def test_a_submodule_and_a_second_work_tree(run_module: Run, repository: Callable[..., None], tmp_path: Path) -> None:
+    repository(*IDENTITY, "commit", "-q", "--allow-empty", "-m", "first")
+    repository("worktree", "add", "-q", str(tmp_path / "second"))
+    repository("clone", "-q", str(tmp_path), str(tmp_path / "module"))
+    repository("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "./module")
+    for folder in ("second", "module"):
+        path = tmp_path / folder / ".env"
+        path.write_text("A=1\n", encoding="utf-8")
+        path.chmod(0o600)
+        repository("-C", str(tmp_path / folder), "add", "-f", ".env")
+        result = run_module("dotenv_info", {"path": str(path)})
+        assert rules(result) == [("tracked_by_git", "", 0, "high")], folder
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        (".env.bak", True), (".env.old", True), (".env~", True), (".env.20251018T020000.000000Z.bak", True),
+        (".env.production", True), ("..env.swp", True), ("#.env#", True), ("notes", False), ("x.env", False),
+    ],
+)  # fmt: skip
+def test_a_copy_beside_it(audit: Run, repository: Callable[..., None], tmp_path: Path, name: str, found: bool) -> None:
+    content = f"JWT_SECRET={STRONG}\n"
+    copy = tmp_path / name
+    copy.write_text(f"# old\nJWT_SECRET='{STRONG}'\n", encoding="utf-8")
+    copy.chmod(0o644)
+    repository("add", "-f", name)
+    (tmp_path / ".gitignore").write_text(".env\n", encoding="utf-8")
+    result = audit(content)
+    expected = [("open_mode", "", 0, "high"), ("tracked_by_git", "", 0, "high")] if found else []
+    assert rules(result) == expected
+    assert {finding["file"] for finding in result["findings"]} <= {str(copy)}
+    assert all(f"{name}, which holds the value of JWT_SECRET," in finding["message"] for finding in result["findings"])
+    # Closed, and with no secret that is still in use.
+    copy.chmod(0o600)
+    repository("rm", "-q", "--cached", name)
+    assert rules(audit(content)) == []
+    copy.chmod(0o644)
+    assert rules(audit(f"JWT_SECRET={STRONG[::-1]}\n")) == []
 
 
 def test_a_link_and_a_subfolder_are_seen_through(
@@ -256,6 +322,8 @@ def test_without_git_nothing_is_said_about_it(
         ({"path": "/"}, "/: cannot read this file: Is a directory. Name a file, not a directory."),
         ({"deny_patterns": ["canary("]}, "number 1 of deny_patterns is not a regular expression"),
         ({"required": {"A": {"canary": 1}}}, "A in required is neither text"),
+        ({"image": "a", "container": "b"}, "parameters are mutually exclusive: image|container|service"),
+        ({"service": "a"}, "missing parameter(s) required by 'service': project_src"),
     ],
 )
 def test_bad_input(run_module: Run, tmp_path: Path, args: dict[str, Any], message: str) -> None:
