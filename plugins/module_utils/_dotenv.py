@@ -91,7 +91,22 @@ class Document(Content):
 
         :raises HotfixError: when a value cannot be written so, or a line cannot be changed alone.
         """
-        edits: list[tuple[int, int, str]] = []
+        return self.change(values, ())
+
+    def remove(self, names: Iterable[str]) -> Document:
+        """A document without these variables: every occurrence goes, commented examples stay.
+
+        :raises HotfixError: when such a line cannot be removed alone.
+        """
+        return self.change({}, names)
+
+    def change(self, values: Mapping[str, str], absent: Iterable[str]) -> Document:
+        """A document with the one set, as by :meth:`set`, and the others gone, as by :meth:`remove`.
+
+        :raises HotfixError: when a value cannot be written so, or a line cannot be changed alone.
+        """
+        gone = dict.fromkeys(absent)
+        edits = [self._removal(entry) for entry in self.entries if entry.name in gone]
         additions = []
         for name, value in values.items():
             self._check_name(name)
@@ -104,16 +119,9 @@ class Document(Content):
             edits += [self._removal(entry) for entry in present if entry is not kept]
             if kept.value != value or (self.dialect == PORTABLE and self.problem(kept)):
                 edits.append(self._assignment(kept, value, rhs))
-        return self._edited(edits, "".join(additions), dict(values))
-
-    def remove(self, names: Iterable[str]) -> Document:
-        """A document without these variables: every occurrence goes, commented examples stay.
-
-        :raises HotfixError: when such a line cannot be removed alone.
-        """
-        gone = dict.fromkeys(names)
-        edits = [self._removal(entry) for entry in self.entries if entry.name in gone]
-        return self._edited(edits, "", gone)
+        after = self._spliced(edits, "".join(additions)) if edits or additions else self
+        _prove(self, after, {**gone, **values})
+        return after
 
     @cached_property
     def _by_name(self) -> dict[str, list[Entry]]:
@@ -181,19 +189,15 @@ class Document(Content):
             styled = rhs
         return start, end, head + styled + tail
 
-    def _edited(self, edits: list[tuple[int, int, str]], addition: str, wanted: Mapping[str, str | None]) -> Document:
-        if not edits and not addition:
-            return self
+    def _spliced(self, edits: list[tuple[int, int, str]], addition: str) -> Document:
         pieces, done = [], 0
         for start, end, replacement in sorted(edits):
             pieces += [self.text[done:start], replacement]
             done = end
         text = "".join([*pieces, self.text[done:]])
         if addition and text and not text.endswith("\n"):
-            text += self.newline
-        after = _parse_text(text + addition, self.path, self.bom, self.dialect)
-        _prove(self, after, wanted)
-        return after
+            text += "\n" if text.endswith("\r") else self.newline
+        return _parse_text(text + addition, self.path, self.bom, self.dialect)
 
 
 def parse(data: bytes, path: str = ".env", dialect: str = PORTABLE) -> Document:

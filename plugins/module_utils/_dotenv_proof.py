@@ -51,6 +51,8 @@ class Content:
         return found
 
 
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
 Wanted = Mapping[str, "str | None"]
 
 
@@ -122,6 +124,7 @@ def prove_shell(before: Content, after: Content, wanted: Wanted) -> None:
     same = new.others[: len(old.others)] == old.others if old.stops_at_change else new.others == old.others
     if not same:
         _refuse("a shell", before, wanted)
+    new.check_doubtful(changed)
     declared = {entry.name for entry in before.entries} - changed
     for reading, commands, names in ((old, old.own, declared), (new, new.rest, changed)):
         for command in commands:
@@ -172,6 +175,23 @@ class _ShellReading:
                 self._refuse(entry, start)
             spans[start] = end
         return spans
+
+    def check_doubtful(self, changed: Collection[str]) -> None:
+        """Look for the changed variables in the part of which it is not known how a shell reads it.
+
+        :raises HotfixError: when one is named there.
+        """
+        if self.shell.stop is None or not self.shell.doubt:
+            return
+        for match in _NAME.finditer(self.content.text, self.shell.stop):
+            if match[0] in changed:
+                raise HotfixError(
+                    f"a shell may take text on line {self.content.line(match.start())} for an assignment to {match[0]}, "
+                    "after what this line begins",
+                    path=self.content.path,
+                    line=self.content.line(self.shell.stop),
+                    remedy="Put the value on this line in single quotes",
+                )
 
     def _refuse(self, entry: Entry, start: int) -> NoReturn:
         first = max((c.start for c in self.shell.commands if c.start < start), default=0)
