@@ -186,8 +186,8 @@ class _ShellReading:
         for match in _NAME.finditer(self.content.text, self.shell.stop):
             if match[0] in changed:
                 raise HotfixError(
-                    f"a shell may take text on line {self.content.line(match.start())} for an assignment to {match[0]}, "
-                    "after what this line begins",
+                    f"a shell may take text on line {self.content.line(match.start())} for an assignment to "
+                    f"{match[0]}, after what this line begins",
                     path=self.content.path,
                     line=self.content.line(self.shell.stop),
                     remedy="Put the value on this line in single quotes",
