@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import ComposeFile, Project
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._files import problem
+from ansible_collections.composeops.hotfix.plugins.module_utils._files import problem, temporary_beside
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import redact
 
 
@@ -62,15 +61,10 @@ def _remedy(docker: Docker, project: Project, is_changed: bool) -> str:
 @contextlib.contextmanager
 def _staged(file: ComposeFile) -> Iterator[str]:
     """The file's content under another name beside it, where its relative paths lead to the same places."""
-    folder, name = os.path.split(os.path.realpath(file.path))
-    temporary = None
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".tmp", dir=folder)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(file.data)
-        yield temporary
+        with temporary_beside(file.path) as (descriptor, temporary):
+            with os.fdopen(descriptor, "wb", closefd=False) as stream:
+                stream.write(file.data)
+            yield temporary
     except OSError as error:
         raise problem(error, file.path, "write") from error
-    finally:
-        if temporary is not None:
-            os.unlink(temporary)

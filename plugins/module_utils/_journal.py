@@ -9,7 +9,6 @@ character outside ``A-Za-z0-9_.-`` made a dash. A second project of the same bas
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -19,12 +18,13 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._files import problem, read_bytes, write_atomic
+from ansible_collections.composeops.hotfix.plugins.module_utils._files import lock, problem, read_bytes, write_atomic
 from ansible_collections.composeops.hotfix.plugins.module_utils._shown import printable
 
 STATE_DIR = "/var/lib/composeops"
 JOURNAL = "journal.jsonl"
 JOURNAL_LIMIT = 1_000_000  # bytes; beyond it the older half goes
+LOCK_SECONDS = 2.0  # long enough for a rotation to note its keys, too short for another snapshot or rollback
 OPEN = "transaction.json"
 COMMITTED = "committed.json"
 
@@ -92,7 +92,7 @@ def held(folder: str, project_src: str, *, check: bool = False) -> Iterator[None
     descriptor = -1
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor, LOCK_SECONDS)
         claim(folder, project_src)
         yield
     except BlockingIOError as error:

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._files import problem, read_bytes, write_atomic
+from ansible_collections.composeops.hotfix.plugins.module_utils._files import Edit, problem, read_bytes
 from ansible_collections.composeops.hotfix.plugins.module_utils._rotation import Age
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
 
@@ -85,16 +85,19 @@ class KeyAges:
         """Whether the file has to be written."""
         return self.data != self._before
 
-    def write(self) -> None:
-        """Write the file, readable by its owner only, in a folder that is made likewise.
+    def write(self, edit: Edit) -> None:
+        """Write the file, readable by its owner only, in a folder that is made likewise; nothing in check mode.
 
         :raises HotfixError: naming the file, the reason and the remedy.
         """
+        folder = os.path.dirname(os.path.abspath(self.path))
+        if edit.check and not os.path.lexists(folder):
+            return
         try:
-            os.makedirs(os.path.dirname(os.path.abspath(self.path)), mode=0o700, exist_ok=True)
+            os.makedirs(folder, mode=0o700, exist_ok=True)
         except OSError as error:
             raise problem(error, self.path, "write") from error
-        write_atomic(self.path, self.data, mode=0o600)
+        edit.replace(self.path, self._before, self.data, mode=0o600)
 
 
 def updated(ages: Mapping[str, Age], keys: Sequence[str], now: float) -> dict[str, Age]:

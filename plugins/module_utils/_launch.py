@@ -60,14 +60,20 @@ NO_PART = Part([], [], False)
 
 
 class Files:
-    """Files as they are, or as they would be after a change."""
+    """Files as they are, or as they would be after a change.
+
+    :ivar seen: what the files held that were read, by path.
+    """
 
     def __init__(self, changed: Mapping[str, bytes] | None = None) -> None:
         self.changed = dict(changed or {})
+        self.seen: dict[str, bytes] = {}
 
     def read(self, path: str) -> bytes:
         """The content of a file; see :func:`read_bytes`."""
-        return self.changed[path] if path in self.changed else read_bytes(path)
+        if path not in self.changed:
+            self.seen[path] = read_bytes(path)
+        return self.changed[path] if path in self.changed else self.seen[path]
 
     def text(self, path: str) -> str:
         """The content of a file as text from which the bytes can be made again."""
@@ -103,6 +109,14 @@ class Launch:
         """The container's working directory."""
         default = self.built.workdir if self.built else self.config.workdir if self.config else "/"
         return str(self._plain(self.data.get("working_dir")) or default or "/")
+
+    def content(self, path: str) -> bytes | None:
+        """What one of the files held when it was read; ``None``: there was no such file."""
+        scalars = [source.file for source in self.sources if isinstance(source, ComposeScalar)]
+        for file in [*self.project.files, *scalars]:
+            if file.path == path:
+                return file.data if file.exists else None
+        return self.files.seen.get(path)
 
     def source_of(self, text: Text) -> Source | None:
         """What a text is written in, when it is written in one piece."""

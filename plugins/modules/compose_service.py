@@ -195,12 +195,13 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._compose_check i
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import (
     ComposeFile,
     Project,
+    discover,
     effective_restart_policy,
     interpolate,
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._files import backup, write_atomic
+from ansible_collections.composeops.hotfix.plugins.module_utils._files import Edit
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import secret_values
 
 ARGUMENTS: dict[str, Any] = {
@@ -229,8 +230,9 @@ ARGUMENTS: dict[str, Any] = {
 class ComposeService:
     """One run of the module: read, decide, check, write."""
 
-    def __init__(self, module: AnsibleModule) -> None:
+    def __init__(self, module: AnsibleModule, edit: Edit) -> None:
         self.module = module
+        self.edit = edit
         self.params: dict[str, Any] = module.params
         # Only what sounds secret: masking a value such as "2" in every result would garble it.
         given = {str(name): str(value) for name, value in (self.params["environment"] or {}).items()}
@@ -256,15 +258,15 @@ class ComposeService:
             "validated": accepted(Docker(), after, [now for _was, now in changes], self.secrets),
             "diff": [difference(was, now) for was, now in changes],
         }
-        if changes and not self.module.check_mode:
-            result.update(self._write(changes))
+        result.update(self._write(changes))
         return result
 
     def _write(self, changes: list[tuple[ComposeFile | None, ComposeFile]]) -> dict[str, Any]:
-        existing = [was.path for was, _now in changes if was is not None] if self.params["backup"] else []
-        copies = [backup(path, keep=self.params["backup_keep"]) for path in existing]
+        keep = self.params["backup_keep"] if self.params["backup"] else None
         for _was, now in changes:
-            write_atomic(now.path, now.data)
+            self.edit.require(now.path)
+        made = [self.edit.replace(now.path, was.data if was else None, now.data, keep=keep) for was, now in changes]
+        copies = [copy for copy in made if copy]
         return {"backup_file": copies[0], "backup_files": copies} if copies else {}
 
 
@@ -296,7 +298,9 @@ def difference(was: ComposeFile | None, now: ComposeFile) -> dict[str, str]:
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
-        result = ComposeService(module).run()
+        files = discover(module.params["project_src"], module.params["files"])
+        with Edit(*files, check=module.check_mode) as edit:
+            result = ComposeService(module, edit).run()
     except HotfixError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

@@ -82,7 +82,6 @@ backup_file:
   sample: /opt/wealth-coach-ai/.env.20251018T021500.123456Z.bak
 """
 
-import errno
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -91,12 +90,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import Document, parse, redacted
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_forms import as_texts
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._files import (
-    backup,
-    problem,
-    read_bytes,
-    write_atomic,
-)
+from ansible_collections.composeops.hotfix.plugins.module_utils._files import Edit, read_bytes
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import hide_option
 
 ARGUMENTS: dict[str, Any] = {
@@ -134,18 +128,6 @@ def read(path: str, create: bool) -> tuple[Document, bool]:
     return parse(b"", path), False
 
 
-def require_folder(path: str) -> None:
-    """Fail in check mode as well where the file could not be replaced.
-
-    :raises HotfixError: when its folder is missing or may not be changed.
-    """
-    folder = os.path.dirname(os.path.realpath(path))
-    if not os.path.isdir(folder):
-        raise problem(FileNotFoundError(errno.ENOENT, folder), path, "write")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise problem(PermissionError(errno.EACCES, folder), path, "write")
-
-
 def changed_names(before: Document, after: Document) -> list[str]:
     """The variables whose value, or number of occurrences, or form differs."""
     names = {entry.name for document in (before, after) for entry in document.entries}
@@ -176,21 +158,20 @@ def set_attributes(module: AnsibleModule, changed: bool) -> tuple[bool, str]:
     return changed, "".join(f"{name}: {before.get(name)} -> {after[name]}\n" for name in sorted(after))
 
 
-def run(module: AnsibleModule, values: Mapping[str, str]) -> dict[str, Any]:
+def run(module: AnsibleModule, values: Mapping[str, str], edit: Edit) -> dict[str, Any]:
     """Change the file as asked, and say what was done."""
     path: str = module.params["path"]
     before, exists = read(path, module.params["create"])
-    after = before.set(values).remove(module.params["absent"])
+    after = before.change(values, module.params["absent"])
     changed = after.data != before.data or not exists
     diff = {"before_header": path, "after_header": path, "before": redacted(before), "after": redacted(after)}
     result: dict[str, Any] = {"changed": changed, "changed_names": changed_names(before, after), "diff": diff}
     if changed:
-        require_folder(path)
+        edit.require(path)
         require_attributes(module)
-    if changed and not module.check_mode:
-        if exists and module.params["backup"]:
-            result["backup_file"] = backup(path, keep=module.params["backup_keep"])
-        write_atomic(path, after.data, mode=PRIVATE)
+        keep = module.params["backup_keep"] if module.params["backup"] else None
+        copy = edit.replace(path, before.data if exists else None, after.data, mode=PRIVATE, keep=keep)
+        result.update({"backup_file": copy} if copy else {})
     if exists or not module.check_mode:
         result["changed"], prepared = set_attributes(module, changed)
         if prepared and exists:
@@ -203,7 +184,8 @@ def main() -> None:
     try:
         values = wanted(module.params)
         hide_option(module, "values", values)
-        result = run(module, values)
+        with Edit(module.params["path"], check=module.check_mode) as edit:
+            result = run(module, values, edit)
     except HotfixError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

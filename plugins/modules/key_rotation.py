@@ -243,7 +243,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import Document, parse, redacted
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._files import backup, read_bytes, write_atomic
+from ansible_collections.composeops.hotfix.plugins.module_utils._files import Edit, read_bytes
 from ansible_collections.composeops.hotfix.plugins.module_utils._journal import claim, project_folder
 from ansible_collections.composeops.hotfix.plugins.module_utils._key_ages import KeyAges, parse_duration
 from ansible_collections.composeops.hotfix.plugins.module_utils._keys import (
@@ -291,8 +291,9 @@ ARGUMENTS: dict[str, Any] = {
 class KeyRotation:
     """One run of the module: read, decide, write."""
 
-    def __init__(self, module: AnsibleModule) -> None:
+    def __init__(self, module: AnsibleModule, edit: Edit) -> None:
         self.module = module
+        self.edit = edit
         self.params: dict[str, Any] = module.params
         self.path: str = self.params["path"]
         self.name: str = self.params["name"]
@@ -334,8 +335,7 @@ class KeyRotation:
         if self.params["return_key"] and keys and not hidden:
             self.module.no_log_values.discard(keys[0])  # asked for
             result["key"] = keys[0]
-        if not self.module.check_mode:
-            result.update(self._write(after))
+        result.update(self._write(after))
         return result
 
     def _plan(self) -> Plan:
@@ -372,16 +372,15 @@ class KeyRotation:
         ]
 
     def _write(self, after: Document) -> dict[str, str]:
-        result = {}
+        copy = None
         if after.data != self.before.data:
-            if self.params["backup"]:
-                result["backup_file"] = backup(self.path, keep=self.params["backup_keep"])
-            write_atomic(self.path, after.data)
+            keep = self.params["backup_keep"] if self.params["backup"] else None
+            copy = self.edit.replace(self.path, self.before.data, after.data, keep=keep)
         if self.ages and self.ages.changed:
-            if self.params["state_dir"]:
+            if self.params["state_dir"] and not self.edit.check:
                 claim(os.path.dirname(self.ages.path), project_src(self.params))
-            self.ages.write()
-        return result
+            self.ages.write(self.edit)
+        return {"backup_file": copy} if copy else {}
 
 
 def project_src(params: dict[str, Any]) -> str:
@@ -424,7 +423,9 @@ def main() -> None:
         argument_spec=ARGUMENTS, mutually_exclusive=[("state_file", "state_dir")], supports_check_mode=True
     )
     try:
-        result = KeyRotation(module).run()
+        files = [path for path in (module.params["path"], state_file(module.params)) if path]
+        with Edit(*files, check=module.check_mode) as edit:
+            result = KeyRotation(module, edit).run()
     except HotfixError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

@@ -136,12 +136,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._files import backup, read_bytes, write_atomic
+from ansible_collections.composeops.hotfix.plugins.module_utils._files import Edit, read_bytes
 from ansible_collections.composeops.hotfix.plugins.module_utils._shown import file_diff
 from ansible_collections.composeops.hotfix.plugins.module_utils._shutdown_source import repair
 
 
-def run(module: AnsibleModule) -> dict[str, Any]:
+def run(module: AnsibleModule, edit: Edit) -> dict[str, Any]:
     """Read, decide, write."""
     options = module.params
     path = options["path"]
@@ -155,10 +155,9 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         "close": outcome.close,
         "diff": file_diff(path, before, outcome.data),
     }
-    if result["changed"] and not module.check_mode:
-        if options["backup"]:
-            result["backup_file"] = backup(path, keep=options["backup_keep"])
-        write_atomic(path, outcome.data)
+    if result["changed"]:
+        copy = edit.replace(path, before, outcome.data, keep=options["backup_keep"] if options["backup"] else None)
+        result.update({"backup_file": copy} if copy else {})
     return result
 
 
@@ -175,7 +174,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        result = run(module)
+        with Edit(module.params["path"], check=module.check_mode) as edit:
+            result = run(module, edit)
     except HotfixError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

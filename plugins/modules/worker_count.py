@@ -203,15 +203,14 @@ backup_file:
   sample: /opt/wealth-coach-ai/Dockerfile.20251018T021500.123456Z.bak
 """
 
-import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_check import accepted
-from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import ComposeFile, Project
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import ComposeFile, Project, discover
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._files import backup, read_bytes, write_atomic
+from ansible_collections.composeops.hotfix.plugins.module_utils._files import Edit
 from ansible_collections.composeops.hotfix.plugins.module_utils._shown import file_diff
 from ansible_collections.composeops.hotfix.plugins.module_utils._worker_memory import Running, figures
 from ansible_collections.composeops.hotfix.plugins.module_utils._worker_setting import (
@@ -243,8 +242,9 @@ ARGUMENTS: dict[str, Any] = {
 class WorkerCount:
     """One run of the module: find, decide, write."""
 
-    def __init__(self, module: AnsibleModule) -> None:
+    def __init__(self, module: AnsibleModule, edit: Edit) -> None:
         self.module = module
+        self.edit = edit
         self.params: dict[str, Any] = module.params
         self.project = Project.load(self.params["project_src"], self.params["files"])
         self.service: str = self.params["service"]
@@ -314,7 +314,7 @@ class WorkerCount:
         return Sizing(chosen.workers, found.reasons + chosen.reasons)
 
     def _write(self, setting: Setting, changed: Change) -> dict[str, Any]:
-        before = read_bytes(changed.path) if os.path.exists(changed.path) else None
+        before = self.launch.content(changed.path)
         secrets = {value for file in changed.project.files for value in file.secrets()}
         result: dict[str, Any] = {
             "changed": before != changed.data,
@@ -327,12 +327,11 @@ class WorkerCount:
             result["validated"] = accepted(Docker(), changed.project, [changed.file], secrets)
         if setting.hidden:
             self.module.warn(" ".join(changed.notes))
-        if self.module.check_mode or before == changed.data:
+        if before == changed.data:
             return result
-        if self.params["backup"] and before is not None:
-            result["backup_file"] = backup(changed.path, keep=self.params["backup_keep"])
-        write_atomic(changed.path, changed.data)
-        return result
+        keep = self.params["backup_keep"] if self.params["backup"] else None
+        copy = self.edit.replace(changed.path, before, changed.data, keep=keep)
+        return {**result, "backup_file": copy} if copy else result
 
 
 def difference(changed: Change, before: bytes | None) -> dict[str, str]:
@@ -347,7 +346,9 @@ def difference(changed: Change, before: bytes | None) -> dict[str, str]:
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
-        result = WorkerCount(module).run()
+        files = discover(module.params["project_src"], module.params["files"])
+        with Edit(*files, check=module.check_mode) as edit:
+            result = WorkerCount(module, edit).run()
     except HotfixError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

@@ -69,7 +69,8 @@ def test_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path, monke
 def test_backups_are_private_and_pruned(tmp_path: Path) -> None:
     target = tmp_path / "file"
     target.write_bytes(b"content")
-    copies = [_files.backup(str(target), keep=3) for _round in range(5)]
+    with _files.Edit() as edit:
+        copies = [edit.replace(str(target), b"content", b"content", keep=3) for _round in range(5)]
     kept = sorted(str(path) for path in tmp_path.glob("*.bak"))
     assert kept == copies[-3:]
     assert all(stat.S_IMODE(Path(copy).stat().st_mode) == 0o600 for copy in kept)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._files import Edit
 from ansible_collections.composeops.hotfix.plugins.module_utils._key_ages import KeyAges, parse_duration, updated
 from ansible_collections.composeops.hotfix.plugins.module_utils._rotation import Age
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
@@ -29,7 +30,7 @@ def test_file_is_private_and_holds_no_key(tmp_path: Path) -> None:
     ages.record("/srv/.env", "KEYS", ["the-key"], 1760753700.4)
     assert ages.changed
     assert not path.exists()
-    ages.write()
+    ages.write(Edit())
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert "the-key" not in path.read_text()
