@@ -107,7 +107,7 @@ def _pieces(values: frozenset[str]) -> frozenset[str]:
     forms = (
         line
         for value in values
-        for form in {value, json.dumps(value)[1:-1], repr(value)[1:-1], quote(value, safe="")}
+        for form in (value, json.dumps(value)[1:-1], repr(value)[1:-1], quote(value, safe=""))
         for line in form.splitlines()
     )
     return frozenset(form[at : at + PIECE] for form in forms for at in range(len(form) - PIECE + 1))
