@@ -138,7 +138,8 @@ class Scaling:
         while True:
             look = self._look()
             loading = [pid for pid in look.pids if pid not in self.known | self.loaded] if visible else []
-            if len(look.pids) == wanted and not look.unreaped and not loading:
+            # The number may be right without this signal, when somebody else sends some too.
+            if len(look.pids) in (wanted, self.target) and not look.unreaped and not loading:
                 return look
             if self.clock() > self.deadline:
                 raise HotfixError(self._stuck(look, wanted, loading), remedy="See the log: docker logs")

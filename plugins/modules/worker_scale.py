@@ -251,8 +251,10 @@ class WorkerScale:
             )
             if other:
                 raise Impossible(f"it has to be recreated, since {other}")
-        if os.geteuid() != 0:
-            raise Impossible("only root may send signals to the supervisor")
+        try:
+            os.kill(supervisor.pid, 0)
+        except PermissionError as error:
+            raise Impossible("this user may not send signals to the supervisor; run as root (become: true)") from error
         scaling = Scaling(supervisor, lambda number: os.kill(supervisor.pid, number), target, self.params["timeout"])
         try:
             before = scaling.rest()
