@@ -29,6 +29,8 @@ NEVER = "0001-01-01T00:00:00Z"
 # What the docker command prints (20.10 to 29; it is not translated) when it does not reach the engine.
 DENIED = re.compile(r"permission denied.*(connect|docker\.sock)", re.IGNORECASE)
 DOWN = re.compile(r"(cannot|failed to) connect to the docker|is the docker daemon running|error during connect", re.I)
+# Compose takes what follows a dollar sign in a password for the name of a variable and warns of it.
+WARNING = re.compile(r"\blevel=warning\b|^WARN\b")
 # Compose's complaints about the text of a file, and what they quote of it; a quoted bracket or comma is no secret.
 ABOUT_FILE = re.compile(r"\bline \d+: |invalid interpolation format")
 QUOTED = re.compile(r"([\"'`])(?P<short>.{1,3}?)\1|[\"'`].*")
@@ -122,6 +124,17 @@ def run_command(
                 os.killpg(process.pid, signal.SIGKILL)
             raise
     return Completed(process.returncode, stdout, stderr)
+
+
+class ComposeFailed(HotfixError):
+    """Compose ended with an error.
+
+    :ivar output: all that it printed, which may hold secrets.
+    """
+
+    def __init__(self, message: str, output: str) -> None:
+        self.output = output
+        super().__init__(message)
 
 
 class Docker:
@@ -264,7 +277,7 @@ class Docker:
         :param args: global options such as ``--profile``, the subcommand and its options.
         :param unset: further variables that must not come from the shell, such as the names in ``.env``.
         :param timeout: seconds; give builds and pulls enough.
-        :raises HotfixError: with the last line that Compose printed, secrets masked.
+        :raises ComposeFailed: with the last line that Compose printed, what looks like a secret masked.
         """
         if not os.path.isdir(project_src):
             raise HotfixError("there is no such directory", path=project_src, remedy="Check project_src")
@@ -273,7 +286,9 @@ class Docker:
         env = {k: v for k, v in self.environ.items() if not k.startswith("COMPOSE_") and k not in dropped}
         result = self._execute(command, cwd=project_src, env=env, timeout=timeout)
         if result.returncode != 0:
-            raise self._failure("compose " + next((arg for arg in args if not arg.startswith("-")), ""), result)
+            subcommand = next((arg for arg in args if not arg.startswith("-")), "")
+            failure = self._failure(f"compose {subcommand}", result)
+            raise ComposeFailed(failure.message, result.stdout + result.stderr)
         return result.stdout
 
     def config(self, project_src: str, files: Sequence[str] = (), *, unset: Iterable[str] = ()) -> dict[str, Any]:
@@ -505,7 +520,7 @@ def _process(pid: int, ppid: int, args: str) -> Process:
 
 def _reason(text: str) -> str:
     """What a failed command says, without what it quotes: Compose shows the line of ``.env`` that it cannot read."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not WARNING.search(line)]
     about_file = [line for line in lines if ABOUT_FILE.search(line)]
     if about_file:
         return QUOTED.sub(lambda found: found.group() if found.group("short") else "(not shown here)", about_file[0])

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Building and starting services with Compose, and saying why it failed without a secret of the project."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ansible_collections.composeops.hotfix.plugins.module_utils import _dotenv
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
+from ansible_collections.composeops.hotfix.plugins.module_utils._container import WARNING, ComposeFailed, Docker
+from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._files import read_bytes
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import hidden_values, mask
+
+# Lines of what Compose printed that are kept of a failure: a build ends with the output of the step that failed.
+TAIL = 30
+ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(\"(?:[^\"\\]|\\.)*\"|'[^']*'|\S+)")
+
+
+class Request(NamedTuple):
+    """What is to be done; see the module ``compose_up``."""
+
+    services: Sequence[str]
+    state: str = "present"
+    build: str = "auto"
+    recreate: str = "auto"
+    dependencies: bool = True
+
+    def words(self) -> list[str]:
+        """The subcommand of Compose with its options."""
+        if self.state == "built":
+            return ["build", *self.services]
+        words = ["up", "--detach"]
+        words += {"auto": [], "always": ["--build"], "never": ["--no-build"]}[self.build]
+        words += {"auto": [], "always": ["--force-recreate"], "never": ["--no-recreate"]}[self.recreate]
+        return [*words, *([] if self.dependencies else ["--no-deps"]), *self.services]
+
+
+class Failure(HotfixError):
+    """As any bad input, with the last lines that Compose printed, masked."""
+
+    def __init__(self, message: str, output: list[str]) -> None:
+        self.output = output
+        super().__init__(message)
+
+
+def made(docker: Docker, project: Project, files: Sequence[str], request: Request) -> dict[str, list[str]]:
+    """The IDs of what there is of each service: its image where images are built, its containers otherwise."""
+    if request.state == "present":
+        return {name: docker.find(project.project_src, name, files=files) for name in request.services}
+    config = docker.config(project.project_src, files, unset=project.variables())
+    names = {name: config["services"][name].get("image") or f"{config['name']}-{name}" for name in request.services}
+    listed = {
+        name: docker.run("image", "inspect", "--format={{.Id}}", image, check=False) for name, image in names.items()
+    }
+    return {name: result.stdout.split() for name, result in listed.items()}
+
+
+def carry_out(docker: Docker, project: Project, files: Sequence[str], request: Request, timeout: float) -> None:
+    """Have Compose do it.
+
+    :param files: as for :meth:`Docker.compose`.
+    :param timeout: seconds.
+    :raises Failure: with Compose's reason.
+    """
+    try:
+        words = ("--progress=quiet", *request.words())
+        docker.compose(project.project_src, files, *words, unset=project.variables(), timeout=timeout)
+    except ComposeFailed as error:
+        secrets = known(docker, project)
+        shown = [line for line in error.output.splitlines() if line.strip() and not WARNING.search(line)]
+        lines = mask("\n".join(shown), secrets).splitlines()
+        raise Failure(mask(error.message, secrets), lines[-TAIL:]) from None
+
+
+def known(docker: Docker, project: Project) -> set[str]:
+    """The secrets that a failure of Compose or of a build may quote, from all that the project's files set."""
+    found: set[str] = set()
+    for file in [*project.included, *project.files]:
+        found |= file.secrets()
+    for name in project.names():
+        with contextlib.suppress(HotfixError):
+            found |= _of_service(project, project.resolved(name))
+    with contextlib.suppress(HotfixError):
+        found |= hidden_values(project.variables())
+    return found
+
+
+def _of_service(project: Project, service: dict[str, Any]) -> set[str]:
+    variables: dict[str, str] = {}
+    build = service.get("build") or {}
+    for mapping in (service.get("environment"), build.get("args")):
+        variables.update({name: str(value) for name, value in (mapping or {}).items() if value is not None})
+    found = hidden_values(variables)
+    for entry in service.get("env_file") or []:
+        path = os.path.join(project.project_src, str(entry.get("path")))
+        with contextlib.suppress(HotfixError):
+            found |= hidden_values(_dotenv.variables(read_bytes(path), path))
+    folder = os.path.join(project.project_src, str(build.get("context") or "."))
+    with contextlib.suppress(HotfixError):
+        text = read_bytes(os.path.join(folder, str(build.get("dockerfile") or "Dockerfile"))).decode("utf-8", "replace")
+        text += str(build.get("dockerfile_inline") or "")
+        found |= hidden_values({name: value.strip("\"'") for name, value in ASSIGNMENT.findall(text)})
+    return found

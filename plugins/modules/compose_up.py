@@ -1,0 +1,162 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: compose_up
+version_added: 0.1.0
+short_description: Build, create and start services, and show no secret when that fails
+description:
+  - Runs C(docker compose up --detach) or C(docker compose build) for some services of a project.
+  - Compose quotes values of C(.env) and of its own files in its errors, and a build that fails prints what the failed
+    step printed. Of a failure this module shows the reason and the last lines, in which the secrets of the project's
+    files are masked. Of a success it shows nothing that Compose printed.
+  - The operator's C(COMPOSE_*) variables, and those that C(.env) sets, are not taken from the shell.
+extends_documentation_fragment:
+  - composeops.hotfix._attributes
+attributes:
+  check_mode:
+    support: none
+    details:
+      - Skipped in check mode, since only a build shows whether an image differs.
+  diff_mode:
+    support: none
+  idempotent:
+    support: partial
+    details:
+      - Not with O(recreate=always), or where a build makes another image each time.
+options:
+  project_src:
+    description: Directory of the Compose project on the managed host.
+    type: path
+    required: true
+  files:
+    description:
+      - Compose files, relative to O(project_src), in the order in which Compose merges them.
+      - By default the files that Compose itself would load, C(COMPOSE_FILE) and override files included.
+    type: list
+    elements: path
+  services:
+    description: The services.
+    type: list
+    elements: str
+    required: true
+  state:
+    description:
+      - V(present) creates and starts the services' containers.
+      - V(built) builds their images and touches no container.
+    type: str
+    choices: [present, built]
+    default: present
+  build:
+    description:
+      - V(auto) builds images that are missing, V(always) builds them in any case, V(never) does not build.
+      - For O(state=present).
+    type: str
+    choices: [auto, always, never]
+    default: auto
+  recreate:
+    description:
+      - V(auto) recreates containers that differ from their image and files, V(always) all, V(never) none.
+      - For O(state=present).
+    type: str
+    choices: [auto, always, never]
+    default: auto
+  dependencies:
+    description: Whether services that these depend on are created and started as well, for O(state=present).
+    type: bool
+    default: true
+  timeout:
+    description: Seconds that it may take.
+    type: int
+    default: 3600
+author:
+  - composeops.hotfix contributors (@composeops)
+"""
+
+EXAMPLES = r"""
+- name: Build the image of the backend and recreate its container if it differs
+  composeops.hotfix.compose_up:
+    project_src: /opt/wealth-coach-ai
+    services: [backend]
+    build: always
+    dependencies: false
+
+- name: Only build it
+  composeops.hotfix.compose_up:
+    project_src: /opt/wealth-coach-ai
+    services: [backend]
+    state: built
+"""
+
+RETURN = r"""
+before:
+  description:
+    - For each service the IDs of its containers before, or with O(state=built) the ID of its image.
+  type: dict
+  returned: success
+  sample: {backend: [3f9c1d0b7a52]}
+after:
+  description: The same afterwards.
+  type: dict
+  returned: success
+  sample: {backend: [a1b2c3d4e5f6]}
+output:
+  description: The last lines that Compose printed, without its warnings, secrets masked.
+  type: list
+  elements: str
+  returned: failure of Compose
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_run import Failure, Request, carry_out, made
+from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
+from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+
+ARGUMENTS: dict[str, Any] = {
+    "project_src": {"type": "path", "required": True},
+    "files": {"type": "list", "elements": "path"},
+    "services": {"type": "list", "elements": "str", "required": True},
+    "state": {"type": "str", "choices": ["present", "built"], "default": "present"},
+    "build": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
+    "recreate": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
+    "dependencies": {"type": "bool", "default": True},
+    "timeout": {"type": "int", "default": 3600},
+}
+
+
+def run(options: dict[str, Any]) -> dict[str, Any]:
+    """Have Compose do what the options say, and compare before and after."""
+    docker, files = Docker(), options["files"] or ()
+    project = Project.load(options["project_src"], options["files"])
+    # An unknown service is named with those that exist; without services Compose would take all.
+    for name in options["services"]:
+        project.service(name)
+    if not options["services"]:
+        raise HotfixError("services is empty", remedy="Name the services that are meant")
+    request = Request(**{name: options[name] for name in Request._fields})
+    before = made(docker, project, files, request)
+    carry_out(docker, project, files, request, options["timeout"])
+    after = made(docker, project, files, request)
+    return {"changed": before != after, "before": before, "after": after}
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(argument_spec=ARGUMENTS)
+    try:
+        result = run(module.params)
+    except Failure as error:
+        module.fail_json(msg=str(error), output=error.output)
+    except HotfixError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
