@@ -30,6 +30,9 @@ ISSUES = {
     "Production settings": "high",
     "API works": "critical",
 }
+# Rules about where secrets lie beside the place where they belong. No run can take them from there: that is left to do.
+RESIDUE = ("open_mode", "tracked_by_git", "in_git_history", "image_layer", "reused", "not_searched")
+MOST_RESIDUE = 5  # findings of a rule in the report
 WORST_FIRST = ("fail", "not enforced", "action", "not observable", "pass")
 
 
@@ -56,6 +59,7 @@ def judge(observed: Observed) -> list[Check]:
         _policy(observed),
         *_settings(observed),
         *_dependencies(observed),
+        *_residue(observed),
         _health(observed),
         _start(observed),
     ]
@@ -421,12 +425,28 @@ def _dependencies(observed: Observed) -> list[Check]:
 
 
 def _severe(observed: Observed) -> list[tuple[str, str]]:
-    """Name and message of the findings with which a file is not secure, the first one of each variable."""
+    """Name and message of the findings with which a file's content is not secure, the first one of each variable."""
     found: dict[str, str] = {}
     for finding in observed["environment"]["findings"]:
-        if finding["severity"] in SEVERE:
+        if finding["severity"] in SEVERE and finding["rule"] not in RESIDUE:
             found.setdefault(finding["name"], finding["message"])
     return list(found.items())
+
+
+def _residue(observed: Observed) -> list[Check]:
+    """A check for each rule about where else secrets lie; an old one in an image is told as well."""
+    checks = []
+    for rule in RESIDUE:
+        told = [
+            finding["message"]
+            for finding in observed["environment"]["findings"]
+            if finding["rule"] == rule and (finding["severity"] in SEVERE or rule in ("image_layer", "not_searched"))
+        ]
+        more = [f"And {len(told) - MOST_RESIDUE} more; dotenv_info lists them."] if len(told) > MOST_RESIDUE else []
+        if told:
+            status = "not observable" if rule == "not_searched" else "action"
+            checks.append(_check("Production settings", rule, status, " ".join([*told[:MOST_RESIDUE], *more])))
+    return checks
 
 
 def _written(observed: Observed) -> dict[str, str]:

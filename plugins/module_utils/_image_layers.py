@@ -379,7 +379,7 @@ def search_image(docker: Docker, reference: str, name: str, secrets: Iterable[Se
 
     :param reference: its name or ID.
     :param name: how to call it in findings.
-    :param limit: bytes.
+    :param limit: bytes; 0 for no files at all.
     :returns: the findings; what could not be searched is one as well (``not_searched``).
     :raises HotfixError: when there is no such image, or the engine does not answer.
     """
@@ -392,7 +392,7 @@ def search_image(docker: Docker, reference: str, name: str, secrets: Iterable[Se
     history = [str(json.loads(line)) for line in reversed(lines)]
     found = judge_history(name, history, data["Config"].get("Env") or [], sought)
     try:
-        found += judge_layers(name, _saved(docker, data, sought, limit))
+        found += judge_layers(name, _saved(docker, data, sought, limit)) if limit else []
     except HotfixError as error:
         found.append(not_searched(f"The files of image {name} were not searched: {error.message}."))
     if sought.left_out:

@@ -282,3 +282,40 @@ def test_summary_shows_before_and_after_and_fits_a_terminal() -> None:
     assert any(OLD_KEY in line for line in lines)
     assert lines[-1] == "Everything is proven."
     assert _checks.summary_table(_checks.summarise(_checks.judge(broken), [], "x"))[-1].startswith("NOT everything")
+
+
+class TestResidue:
+    """What lies where no run can take it away is left to do, and fails nothing."""
+
+    @pytest.mark.parametrize(
+        ("rule", "severity", "expected"),
+        [
+            ("image_layer", "high", "action"),
+            ("image_layer", "medium", "action"),
+            ("tracked_by_git", "high", "action"),
+            ("in_git_history", "high", "action"),
+            ("open_mode", "high", "action"),
+            ("reused", "high", "action"),
+            ("not_searched", "low", "not observable"),
+            ("open_mode", "medium", None),
+            ("reused", "medium", None),
+            ("not_ignored_by_git", "low", None),
+        ],
+    )
+    @pytest.mark.parametrize("name", ["", "VALID_API_KEYS", "JWT_SECRET_KEY", "OPENAI_API_KEY"])
+    def test_it_is_left_to_do(self, name: str, rule: str, severity: str, expected: str | None) -> None:
+        observed = good()
+        observed["environment"]["findings"].append(finding(name, rule, severity))
+        found = status(observed)
+        assert found.pop(rule, None) == expected
+        assert set(found.values()) == {"pass"}
+        summary = _checks.summarise(_checks.judge(observed), [], "host")
+        assert summary["fixed"]
+        assert summary["actions"] == ([f"{name} breaks {rule}."] if expected else [])
+
+    def test_many_are_counted(self) -> None:
+        observed = good()
+        observed["environment"]["findings"] += [finding(f"N{number}", "image_layer", "high") for number in range(9)]
+        (check,) = [check for check in _checks.judge(observed) if check["check"] == "image_layer"]
+        assert "N4 breaks" in check["evidence"] and "N5" not in check["evidence"]
+        assert check["evidence"].endswith("And 4 more; dotenv_info lists them.")
