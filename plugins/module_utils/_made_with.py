@@ -75,7 +75,8 @@ def numbered(made: Made) -> Numbered:
     names = list(variables)
     texts = {name: Text.of(variables[name], VARIABLES + index) for index, name in enumerate(names)}
     command = cl.parse([Text.of(word, index) for index, word in enumerate(words)], texts.get)
-    found = next((text for _name, text in given(command, texts) if text.value.strip()), None)
+    candidates = given(command, texts) if command.server else ()
+    found = next((text for _name, text in candidates if text.value.strip()), None)
     number = cl.number(found)
     if found is None and command.server == "uvicorn":
         number = 1

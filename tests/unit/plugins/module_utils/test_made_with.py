@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the number of workers is all in which a container differs from its files.
+
+Real Compose programs say what the files mean and which hash they have; what they label a container with was compared
+with that on engines, for 2.26.1, 2.40.3 and 5.6.1. The engine here is made up: it knows two images.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.composeops.hotfix.plugins.module_utils._container import LABEL, Completed, Docker
+from ansible_collections.composeops.hotfix.plugins.module_utils._made_with import Made, difference, numbered, of_service
+from compose_binary import BY_VERSION
+
+UVICORN = ["uvicorn", "app:app", "--workers", "4"]
+
+
+def made(command: list[str], entrypoint: list[str] | None = None, **variables: str) -> Made:
+    return Made(entrypoint or [], command, variables)
+
+
+NUMBERS = [
+    (made(UVICORN), 4),
+    (made(["uvicorn", "app:app", "--workers=4"]), 4),
+    (made(["uvicorn", "app:app"], WEB_CONCURRENCY="3"), 3),
+    (made(["uvicorn", "app:app"], WEB_CONCURRENCY="3", UVICORN_WORKERS="2"), 2),
+    (made([*UVICORN], WEB_CONCURRENCY="3"), 4),
+    (made(["uvicorn", "app:app"]), 1),
+    (made(["gunicorn", "app:app", "-w4"]), 4),
+    (made(["gunicorn", "app:app"], GUNICORN_CMD_ARGS="--workers 5 --threads 2"), 5),
+    (made(["gunicorn", "app:app"]), None),
+    (made(["sh", "-c", "exec uvicorn app:app --workers ${N:-4}"]), 4),
+    (made(["sh", "-c", "exec uvicorn app:app --workers ${N:-4}"], N="2"), 2),
+    (made(["app:app", "--workers", "4"], ["tini", "--", "uvicorn"]), 4),
+    (made(["./start.sh"], WEB_CONCURRENCY="4"), None),
+]
+
+
+@pytest.mark.parametrize(("what", "number"), NUMBERS)
+def test_the_number_that_a_restart_brings(what: Made, number: int | None) -> None:
+    assert numbered(what).number == number
+
+
+@pytest.mark.parametrize(("what", "number"), [(what, number) for what, number in NUMBERS if number not in (None, 1)])
+def test_nothing_but_the_number_is_taken_out(what: Made, number: int) -> None:
+    found = numbered(what)
+    both = [*found.words, *(f"{name}={value}" for name, value in found.variables.items())]
+    before = [*what.entrypoint, *what.command, *(f"{name}={value}" for name, value in what.variables.items())]
+    changed = [(old, new) for old, new in zip(before, both) if old != new]
+    assert len(changed) == 1
+    assert changed[0][1] == changed[0][0].replace(str(number), "#")
+
+
+def test_an_entrypoint_in_compose_makes_the_command_of_the_image_void() -> None:
+    image = {"Config": {"Entrypoint": ["a"], "Cmd": ["b"], "Env": ["PATH=/bin", "X=1"]}}
+    assert of_service({}, image) == (["a"], ["b"], {"PATH": "/bin", "X": "1"})
+    assert of_service({"entrypoint": ["c"]}, image)[:2] == (["c"], [])
+    assert of_service({"command": ["d"]}, image)[:2] == (["a"], ["d"])
+    assert of_service({"environment": {"X": "2", "Y": None}}, image)[2] == {"PATH": "/bin", "X": "2"}
+
+
+FILES = {
+    "docker-compose.yml": """
+services:
+  backend:
+    build: .
+    image: shop
+    command: uvicorn app:app --workers ${WORKERS:-4} --log-level info
+    env_file: .env
+    environment:
+      PRICE: "5$$"
+    depends_on: [redis]
+    mem_limit: 512m
+    ports: ["8000:8000"]
+  redis:
+    image: redis
+""",
+    ".env": "TOKEN=very-secret-token\nMAIL='a$b'\n",
+}
+
+
+class Project:
+    """A project, a container made from it, and an engine that knows both."""
+
+    def __init__(self, folder: Path, binary: str) -> None:
+        self.folder, self.binary = folder, binary
+        self.files = dict(FILES)
+        self.old: dict[str, Any] = {
+            "Id": "sha256:1",
+            "RootFS": {"Layers": ["a", "b"]},
+            "Config": {"Entrypoint": None, "Cmd": UVICORN, "Env": ["PATH=/bin"], "User": "app", "Labels": None},
+        }
+        self.new = self.old
+        self.inspect: dict[str, Any] = {}
+
+    def write(self) -> None:
+        for name, text in self.files.items():
+            (self.folder / name).write_text(text)
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        assert old in self.files[name]
+        self.files[name] = self.files[name].replace(old, new)
+
+    def rebuild(self, layers: tuple[str, ...] = ("a", "b"), **config: Any) -> None:
+        root = {"Layers": list(layers)}
+        self.new = {**self.old, "Id": "sha256:2", "RootFS": root, "Config": {**self.old["Config"], **config}}
+
+    def run(self, argv: list[str], **options: Any) -> Completed:
+        """The command ``docker``: Compose for real, the engine from memory."""
+        words = argv[1:]
+        if words[0] == "compose":
+            done = subprocess.run(
+                [self.binary, *words[1:]], cwd=options["cwd"], capture_output=True, text=True, check=False
+            )
+            return Completed(done.returncode, done.stdout, done.stderr)
+        assert words[:2] == ["image", "inspect"]
+        return Completed(0, json.dumps([self.old, self.new]), "")
+
+    def docker(self) -> Docker:
+        docker = Docker(self.run)
+        docker.command = lambda *args: ["docker", *args]  # type: ignore[method-assign]
+        docker._compose = ["docker", "compose"], "2"
+        return docker
+
+    def start(self) -> None:
+        """Make the container from the files as they are."""
+        self.write()
+        docker = self.docker()
+        text = docker.compose(str(self.folder), [], "config", "--format", "json")
+        resolved = self.folder / "resolved"
+        resolved.write_text(text)
+        service = json.loads(text.replace("$$", "$"))["services"]["backend"]
+        hashed = docker.compose(str(self.folder), [str(resolved)], "config", "--hash", "backend").split()[-1]
+        inner = of_service(service, self.old)
+        self.inspect = {
+            "Image": self.old["Id"],
+            "Config": {
+                "Image": "shop",
+                "Entrypoint": inner.entrypoint,
+                "Cmd": inner.command,
+                "Env": [f"{name}={value}" for name, value in inner.variables.items()],
+                "Labels": {f"{LABEL}config-hash": hashed},
+            },
+        }
+
+    def difference(self) -> str | None:
+        self.write()
+        return difference(self.docker(), str(self.folder), [], "backend", self.inspect)
+
+
+@pytest.fixture(params=BY_VERSION)
+def project(request: pytest.FixtureRequest, tmp_path: Path) -> Project:
+    return Project(tmp_path, BY_VERSION[request.param])
+
+
+COMPOSE = "docker-compose.yml"
+NUMBER_ALONE: dict[str, tuple[Callable[[Project], None], Callable[[Project], None]]] = {
+    "nothing": (lambda p: None, lambda p: None),
+    "the default of a variable": (lambda p: None, lambda p: p.edit(COMPOSE, ":-4", ":-2")),
+    "a variable in .env, which is in the environment too": (
+        lambda p: p.edit(".env", "TOKEN", "WORKERS=4\nTOKEN"),
+        lambda p: p.edit(".env", "WORKERS=4", "WORKERS=2"),
+    ),
+    "the Dockerfile's command": (
+        lambda p: p.edit(COMPOSE, "    command: uvicorn app:app --workers ${WORKERS:-4} --log-level info\n", ""),
+        lambda p: p.rebuild(Cmd=["uvicorn", "app:app", "--workers", "2"]),
+    ),
+    "a shell's variable with dollar signs about": (
+        lambda p: p.edit(
+            COMPOSE, "uvicorn app:app --workers ${WORKERS:-4}", 'sh -c "echo $$HOME; uvicorn app:app -- --workers 4"'
+        ),
+        lambda p: p.edit(COMPOSE, "--workers 4", "--workers 2"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NUMBER_ALONE)
+def test_only_the_number_has_changed(project: Project, case: str) -> None:
+    before, after = NUMBER_ALONE[case]
+    before(project)
+    project.start()
+    after(project)
+    assert project.difference() is None
+
+
+def test_only_a_variable_of_the_server_has_changed(project: Project) -> None:
+    project.edit(COMPOSE, " --workers ${WORKERS:-4}", "")
+    project.edit(COMPOSE, '      PRICE: "5$$"', '      PRICE: "5$$"\n      WEB_CONCURRENCY: 4')
+    project.start()
+    project.edit(COMPOSE, "WEB_CONCURRENCY: 4", "WEB_CONCURRENCY: 2")
+    assert project.difference() is None
+
+
+MORE: dict[str, tuple[Callable[[Project], None], str]] = {
+    "another word of the command": (lambda p: p.edit(COMPOSE, "info", "debug"), "its command has changed"),
+    "a secret": (lambda p: p.edit(".env", "very-secret-token", "another-secret"), "variables have changed: TOKEN"),
+    "a new variable": (lambda p: p.edit(".env", "TOKEN", "A=1\nTOKEN"), "variables have changed: A"),
+    "a limit": (lambda p: p.edit(COMPOSE, "512m", "1g"), "its settings in the Compose files have changed"),
+    "a policy": (
+        lambda p: p.edit(COMPOSE, "    mem_limit", "    restart: unless-stopped\n    mem_limit"),
+        "its settings in the Compose files have changed",
+    ),
+    "the source": (
+        lambda p: p.rebuild(layers=("a", "c")),
+        "files in its image have changed",
+    ),
+    "the image's user": (lambda p: p.rebuild(User="root"), "its image has another User"),
+}
+
+
+@pytest.mark.parametrize("number_too", [False, True])
+@pytest.mark.parametrize("case", MORE)
+def test_something_else_has_changed(project: Project, case: str, number_too: bool) -> None:
+    change, reason = MORE[case]
+    project.start()
+    change(project)
+    if number_too:
+        project.edit(COMPOSE, ":-4", ":-2")
+    found = project.difference()
+    assert found is not None and found.startswith(reason)
+    assert "secret" not in found
