@@ -178,6 +178,7 @@ class Edit:
         real = self.require(path)
         if self.check:
             return None
+        _require_unchanged(path, real, before)
         copy = None
         try:
             if keep is not None and before is not None:
@@ -243,9 +244,9 @@ def _folder(real: str) -> str:
 
 
 def remove_leftovers(path: str) -> None:
-    """Remove what a killed :func:`write_atomic` left beside ``path``; what a living process still writes stays."""
+    """Remove what a killed run left beside ``path``, its copy included; what a living process still writes stays."""
     folder, name = os.path.split(os.path.realpath(path))
-    left = re.compile(rf"\.{re.escape(name)}\.[a-z0-9_]{{8}}\.tmp")
+    left = re.compile(rf"\.{re.escape(name)}(\.{COPY})?\.[a-z0-9_]{{8}}\.tmp")
     with contextlib.suppress(OSError):
         for entry in os.listdir(folder):
             if left.fullmatch(entry):
@@ -354,10 +355,10 @@ def _require_replaceable(path: str, real: str) -> None:
         folder = os.path.dirname(real)
         if not os.path.isdir(folder):
             raise FileNotFoundError(errno.ENOENT, folder)
+        _require_no_attribute(path, folder, "its folder")
         if not os.access(folder, os.W_OK | os.X_OK):
             read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
             raise OSError(errno.EROFS if read_only else errno.EACCES, folder)
-        _require_no_attribute(path, folder, "its folder")
         with contextlib.suppress(FileNotFoundError):
             info = os.stat(real)
             _require_regular(info, path)

@@ -23,6 +23,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils import _dotenv, 
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import (
+    Edit,
     fsync_folder,
     problem,
     read_bytes,
@@ -423,11 +424,13 @@ class Project:
                 remedy="Give the name of a snapshot",
             )
         snapshot = self.store.load(name or opened)
-        changes = plan_restore(self.project_src, self.store, snapshot, exclude, exclude_variables)
-        names = [change.kept.path for change in changes]
-        if changes and not self.check:
-            self._note("restored", snapshot, "started", names)
-            restore(self.project_src, changes)
+        files = [os.path.join(self.project_src, kept.path) for kept in snapshot.files]
+        with Edit(*files, check=self.check):
+            changes = plan_restore(self.project_src, self.store, snapshot, exclude, exclude_variables)
+            names = [change.kept.path for change in changes]
+            if changes and not self.check:
+                self._note("restored", snapshot, "started", names)
+                restore(self.project_src, changes)
         moved = _git.go_back(self.project_src, snapshot.revision, scratch, check=self.check)
         self._note("restored", snapshot, "changed" if changes or moved else "unchanged", names)
         transaction = "restored" if opened else "none"
