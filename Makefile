@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SETUP := .state/setup
 SHELL_FILES := $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help demo test setup engine images lint sanity unit molecule tests-can-fail lock clean
+.PHONY: help demo test setup engine images lint sanity unit engine-tests molecule tests-can-fail fuzz lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -21,7 +21,7 @@ help: ## Show this list
 demo: setup ## Break a droplet, hot-fix it over SSH, show before and after
 	@tools/demo.sh
 
-test: lint sanity unit molecule ## Everything that CI runs
+test: lint sanity unit engine-tests molecule ## Everything that CI runs
 
 setup: $(SETUP) ## Virtual environment and collections, inside this folder
 
@@ -53,11 +53,17 @@ sanity: setup ## ansible-test sanity
 unit: setup ## Unit and module tests
 	pytest -n auto
 
+engine-tests: setup ## What only a container engine can tell
+	@tools/with_engine.sh pytest tests/engine
+
 molecule: setup ## The whole runbook on a stand-in droplet
-	@tools/molecule.sh
+	@tools/with_engine.sh tools/molecule.sh
 
 tests-can-fail: setup ## Leave each fix out in turn: its tests have to fail (15 minutes)
 	@tools/tests_can_fail.sh
+
+fuzz: setup ## 20,000 random environment files, judged by Compose, python-dotenv and bash (20 minutes)
+	FUZZ_EXAMPLES=20000 pytest -n auto tests/unit/plugins/module_utils/test_dotenv_fuzz.py
 
 lock: setup ## Pin requirements-dev.in into requirements-dev.txt
 	pip install --quiet uv
