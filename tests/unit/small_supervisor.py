@@ -28,6 +28,9 @@ def work():
         time.sleep(draining)
         os._exit(0)
     poller = select.epoll()
+    # What loads may have connections of its own already, to Redis, say.
+    other = socket.create_connection(listener.getsockname())
+    poller.register(other, select.EPOLLIN)
     time.sleep(loading if started else 0)
     poller.register(listener)
     signal.signal(signal.SIGTERM, end)

@@ -120,6 +120,8 @@ def test_a_worker_that_dies_meanwhile_does_not_count(before: int, after: int, de
     server = Server(before, loading=1, draining=1)
     server.events.append((1.5 + delay, lambda: server.die(dead=0.8)))
     assert len(server.to(after).after.pids) == after
+    (first, _signal), (second, _again) = server.sent
+    assert second - first >= 0.5
     server.sleep(10)
     assert len(server.look().pids) == after
 
