@@ -438,15 +438,29 @@ def _residue(observed: Observed) -> list[Check]:
     checks = []
     for rule in RESIDUE:
         told = [
-            finding["message"]
+            finding
             for finding in observed["environment"]["findings"]
             if finding["rule"] == rule and (finding["severity"] in SEVERE or rule in ("image_layer", "not_searched"))
         ]
-        more = [f"And {len(told) - MOST_RESIDUE} more; dotenv_info lists them."] if len(told) > MOST_RESIDUE else []
         if told:
             status = "not observable" if rule == "not_searched" else "action"
-            checks.append(_check("Production settings", rule, status, " ".join([*told[:MOST_RESIDUE], *more])))
+            checks.append(_check("Production settings", rule, status, " ".join(_told_once(told))))
     return checks
+
+
+def _told_once(findings: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The sentences of findings of one rule; of several about files the first one, and the names of the other files."""
+    sentences: dict[str, None] = {}
+    files: list[str] = []
+    for finding in findings:
+        if finding.get("file"):
+            files.append(finding["file"])
+        if not finding.get("file") or len(files) == 1:
+            sentences.setdefault(finding["message"])
+    shown = list(sentences)[:MOST_RESIDUE]
+    left = len(sentences) - len(shown) + max(len(files) - 1 - MOST_RESIDUE, 0)
+    also = [f"The same is true of {', '.join(files[1 : MOST_RESIDUE + 1])}."] if len(files) > 1 else []
+    return [*shown, *also, *([f"And {left} more; dotenv_info lists them."] if left else [])]
 
 
 def _written(observed: Observed) -> dict[str, str]:

@@ -290,7 +290,7 @@ def judge_layers(image: str, layers: Sequence[Placed]) -> list[Finding]:
 
 
 def _judged(start: str, hit: Hit) -> Finding:
-    remedy = "keep it out with a .dockerignore, build the image again, remove the old one"
+    remedy = "keep it out with a .dockerignore (a line **/.env*), build the image again, remove the old one"
     if hit.present:
         message = f"{start}, with the value of {', '.join(hit.present)}; {remedy}, and rotate what it holds."
         return Finding("image_layer", hit.present[0], 0, "high", message, hit.path)

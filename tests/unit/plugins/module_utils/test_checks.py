@@ -319,3 +319,14 @@ class TestResidue:
         (check,) = [check for check in _checks.judge(observed) if check["check"] == "image_layer"]
         assert "N4 breaks" in check["evidence"] and "N5" not in check["evidence"]
         assert check["evidence"].endswith("And 4 more; dotenv_info lists them.")
+
+    def test_files_are_listed_after_the_first_sentence(self) -> None:
+        observed = good()
+        observed["environment"]["findings"] += [
+            {**finding(f"N{number}", "image_layer", "high"), "file": f"/f{number}"} for number in range(8)
+        ]
+        (check,) = [check for check in _checks.judge(observed) if check["check"] == "image_layer"]
+        expected = (
+            "N0 breaks image_layer. The same is true of /f1, /f2, /f3, /f4, /f5. And 2 more; dotenv_info lists them."
+        )
+        assert check["evidence"] == expected
