@@ -29,6 +29,17 @@ class Memory(NamedTuple):
     oom_kills: int | None
 
 
+class CpuUse(NamedTuple):
+    """Seconds of CPU used, seconds for which the quota kept processes waiting, the part of its periods that did so.
+
+    ``None``: there is no quota, or the kernel keeps no such figure.
+    """
+
+    seconds: float | None
+    throttled: float | None
+    throttled_part: float | None
+
+
 class Group(NamedTuple):
     """A control group: its directory, that of the hierarchy's visible top, and the version of the interface."""
 
@@ -68,6 +79,24 @@ def cpus(pid: int, container_id: str = "", *, proc: str = "/proc") -> float | No
         return None
     quotas = [quota for folder in _upwards(group) for quota in _quota(folder, group.version)]
     return min(quotas, default=None)
+
+
+def cpu_use(pid: int, container_id: str = "", *, proc: str = "/proc") -> CpuUse:
+    """How much CPU the container has used since its start, and how its quota held it up; as :func:`memory` else."""
+    group = find_group(pid, "cpu", container_id, proc=proc)
+    if group is None:
+        return CpuUse(None, None, None)
+    fields = dict(re.findall(r"^(\w+) (\d+)$", _read(group.path, "cpu.stat"), re.MULTILINE))
+    if group.version == 2:
+        used, waited = int(fields.get("usage_usec", 0)) / 1e6, int(fields.get("throttled_usec", 0)) / 1e6
+    else:
+        accounts = find_group(pid, "cpuacct", container_id, proc=proc)
+        used = (_number(_read(accounts.path, "cpuacct.usage")) or 0) / 1e9 if accounts else 0.0
+        waited = int(fields.get("throttled_time", 0)) / 1e9
+    periods = int(fields.get("nr_periods", 0))
+    if not periods:
+        return CpuUse(used, None, None)
+    return CpuUse(used, waited, int(fields.get("nr_throttled", 0)) / periods)
 
 
 def find_group(pid: int, controller: str, container_id: str = "", *, proc: str = "/proc") -> Group | None:

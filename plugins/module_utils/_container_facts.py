@@ -72,13 +72,15 @@ def identity(inspect: Mapping[str, Any]) -> dict[str, Any]:
 
 def live_processes(docker: Docker, inspect: Mapping[str, Any]) -> list[Process]:
     """The container's processes; none when it does not run, or ends while we look."""
-    if not inspect["State"].get("Running"):
+    # A container that waits to be started again counts as running, too.
+    if not inspect["State"].get("Running") or inspect["State"].get("Restarting"):
         return []
     try:
         return docker.processes(inspect["Id"])
     except HotfixError:
         now = docker.lookup(inspect["Id"])
-        if now is not None and now["State"].get("Running") and now["State"]["Pid"] == inspect["State"]["Pid"]:
+        state = now["State"] if now is not None else {}
+        if state.get("Running") and not state.get("Restarting") and state["Pid"] == inspect["State"]["Pid"]:
             raise
         return []
 

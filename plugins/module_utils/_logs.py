@@ -167,6 +167,15 @@ def parse_instant(text: str, *, option: str, now: datetime) -> str:
     return _utc(*_parse_time(text, option))
 
 
+def epoch(instant: str) -> float:
+    """Unix time in seconds of an RFC 3339 time that the engine gave.
+
+    :raises HotfixError: when it is no such time.
+    """
+    when, fraction = _parse_time(instant, "the time")
+    return when.timestamp() + float(f"0.{fraction or 0}")
+
+
 def life_start(started_at: str, finished_at: str | None) -> str:
     """From when on log lines belong to the container's present life.
 
