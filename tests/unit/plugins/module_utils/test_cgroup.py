@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.composeops.hotfix.plugins.module_utils import _cgroup
-from ansible_collections.composeops.hotfix.plugins.module_utils._cgroup import Memory
+from ansible_collections.composeops.hotfix.plugins.module_utils._cgroup import CpuUse, Memory
 
 ID = "21b868c932585cb005f1d0d149d75ccdfd712649f42bad0b9fc1634acde05934"
 DROPLET = "886fd8bc4ee2afbf1142bb5f0fa5d6bda2e3e3065fe31c5a401f8225d1b304e7"
@@ -44,6 +44,9 @@ class Host:
 
     def memory(self, container_id: str = ID) -> Memory:
         return _cgroup.memory(PID, container_id, proc=str(self.proc))
+
+    def cpu_use(self) -> CpuUse:
+        return _cgroup.cpu_use(PID, ID, proc=str(self.proc))
 
     def cpus(self, container_id: str = ID) -> float | None:
         return _cgroup.cpus(PID, container_id, proc=str(self.proc))
@@ -168,6 +171,23 @@ def test_the_last_of_the_figures_of_a_process_that_is_gone(host: Host) -> None:
     v2_host(host)
     assert _cgroup.memory(0, ID, proc=str(host.proc)) == Memory(None, None, None, None)
     assert _cgroup.cpus(0, ID, proc=str(host.proc)) is None
+    assert _cgroup.cpu_use(0, ID, proc=str(host.proc)) == CpuUse(None, None, None)
+
+
+def test_cpu_used_and_held_up_in_version_1(host: Host) -> None:
+    v1_host(host)
+    stat = "nr_periods 400\nnr_throttled 100\nthrottled_time 2500000000\n"
+    host.group(f"sys/fs/cgroup/cpu,cpuacct/docker/{ID}", cpu__stat=stat, cpuacct__usage="7500000000\n")
+    assert host.cpu_use() == CpuUse(7.5, 2.5, 0.25)
+
+
+def test_cpu_used_and_held_up_in_version_2(host: Host) -> None:
+    v2_host(host)
+    stat = "usage_usec 7500000\nuser_usec 1\nnr_periods 400\nnr_throttled 100\nthrottled_usec 2500000\n"
+    host.group(f"sys/fs/cgroup/system.slice/docker-{ID}.scope", cpu__stat=stat)
+    assert host.cpu_use() == CpuUse(7.5, 2.5, 0.25)
+    host.group(f"sys/fs/cgroup/system.slice/docker-{ID}.scope", cpu__stat="usage_usec 7500000\n")
+    assert host.cpu_use() == CpuUse(7.5, None, None)
 
 
 def test_our_own_group_for_real() -> None:
