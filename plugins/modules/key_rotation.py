@@ -423,7 +423,8 @@ def main() -> None:
         argument_spec=ARGUMENTS, mutually_exclusive=[("state_file", "state_dir")], supports_check_mode=True
     )
     try:
-        files = [path for path in (module.params["path"], state_file(module.params)) if path]
+        # In this order everywhere: what is known of the project first, then the project's files.
+        files = [path for path in (state_file(module.params), module.params["path"]) if path]
         with Edit(*files, check=module.check_mode) as edit:
             result = KeyRotation(module, edit).run()
     except HotfixError as error:
