@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.composeops.hotfix.plugins.module_utils._keys import generate
-from ansible_collections.composeops.hotfix.plugins.modules.dotenv_info import run
+from ansible_collections.composeops.hotfix.plugins.modules.dotenv_info import ARGUMENTS, run
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 # The label of everything that this checkout makes, see droplet/vars.yml: `make clean` finds it.
@@ -64,9 +64,8 @@ def audit(tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
         path = tmp_path / ".env"
         path.write_text(ENV, encoding="utf-8")
         path.chmod(0o600)
-        names = ("container", "project_src", "service", "files")
-        options = {"path": str(path), "deny_patterns": [], "min_entropy_bits": 72.0, **dict.fromkeys(names)}
-        result = run({**options, "image": image, "image_max_mb": maximum}, {})
+        defaults = {name: option.get("default") for name, option in ARGUMENTS.items()}
+        result = run({**defaults, "path": str(path), "image": image, "image_max_mb": maximum}, {})
         assert not any(secret in json.dumps(result) for secret in (JWT, KEY, OLD))
         assert {finding["rule"] for finding in result["findings"]} <= {"image_layer", "not_searched"}
         return list(result["findings"])

@@ -45,6 +45,7 @@ def rules(key: str, *args: object) -> list[str]:
         ("sk-proj-[PRODUCTION_KEY]", "placeholder"),
         ("<API_KEY>", "placeholder"),
         ("${API_KEY}", "placeholder"),
+        ("sk-proj-****************", "placeholder"),
         ("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "placeholder"),
         ("", "low_entropy"),
         ("Jq3v7Yb0tN5xR8wK2mZcD", "short"),

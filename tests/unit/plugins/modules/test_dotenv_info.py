@@ -222,16 +222,22 @@ def test_an_ignored_file_is_fine(audit: Run, repository: Callable[..., None], tm
     assert rules(audit("A=1\n")) == []
 
 
-@pytest.mark.parametrize("branch", ["main", "left-alone"])
-def test_what_was_committed_has_to_be_rotated(audit: Run, repository: Callable[..., None], branch: str) -> None:
+@pytest.mark.parametrize("merged", [True, False])
+def test_what_was_committed_has_to_be_rotated(audit: Run, repository: Callable[..., None], merged: bool) -> None:
     content = f"A=1\nJWT_SECRET={STRONG}\nDB_PASSWORD=hunter2\n"
-    repository("checkout", "-q", "-b", branch)
+    repository(*IDENTITY, "commit", "-q", "--allow-empty", "-m", "first")
+    repository("checkout", "-q", "-b", "another")
+    repository("checkout", "-q", "-b", "side")
     audit(content)
     repository("add", ".env")
     repository(*IDENTITY, "commit", "-q", "-m", "by mistake")
-    repository("checkout", "-q", "--orphan", "another")
-    repository("rm", "-q", "-f", ".env")
-    repository(*IDENTITY, "commit", "-q", "--allow-empty", "-m", "removed")
+    if merged:  # what a merge brought and took away again is left out of a plain history
+        repository("rm", "-q", "-f", ".env")
+        repository(*IDENTITY, "commit", "-q", "-m", "removed")
+    repository("checkout", "-q", "another")
+    if merged:
+        repository(*IDENTITY, "merge", "-q", "--no-ff", "-m", "merge", "side")
+        repository("branch", "-q", "-D", "side")
     result = audit(content)
     assert ("in_git_history", "JWT_SECRET", 2, "high") in rules(result)
     (finding,) = [finding for finding in result["findings"] if finding["rule"] == "in_git_history"]
