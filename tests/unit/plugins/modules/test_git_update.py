@@ -463,7 +463,9 @@ def test_unreachable_remote_is_named_without_credentials(
 class CodeHost(SimpleHTTPRequestHandler):
     """Serves a repository to those who have the password, and looks meanwhile whether a command line shows it."""
 
-    password = "canary-p%40ss"
+    # Of this process only: tests that run beside it put theirs on command lines of their own.
+    word = f"canary-{os.getpid()}-p"
+    password = f"{word}%40ss"
     shown: ClassVar[list[bytes]] = []
     served: ClassVar[list[str]] = []
 
@@ -471,8 +473,8 @@ class CodeHost(SimpleHTTPRequestHandler):
         for file in Path("/proc").glob("[0-9]*/cmdline"):
             with contextlib.suppress(OSError):
                 line = file.read_bytes()
-                self.shown.extend([line] if b"canary" in line else [])
-        if self.headers["Authorization"] == "Basic " + base64.b64encode(b"deploy:canary-p@ss").decode():
+                self.shown.extend([line] if self.word.encode() in line else [])
+        if self.headers["Authorization"] == "Basic " + base64.b64encode(f"deploy:{self.word}@ss".encode()).decode():
             self.served.append(self.path)
             super().do_GET()
         else:
