@@ -28,6 +28,8 @@ WRAPPERS = _names(
     "setpriv runuser chpst poetry pipenv pdm uv hatch rye conda micromamba mamba ddtrace-run newrelic-admin "
     "opentelemetry-instrument coverage dockerize chamber doppler infisical"
 )
+# What sets the number of workers in the environment.
+COUNTING = ("UVICORN_WORKERS", "WEB_CONCURRENCY", "GUNICORN_CMD_ARGS")
 RESERVED = _names("if then elif else while until do { ( ! time")
 
 # Options without a value, from `uvicorn --help` (0.54) and `gunicorn --help` (27); every other option takes one.
@@ -397,6 +399,8 @@ def _assign(word: Text, assignments: dict[str, Text]) -> None:
 def _wrapped(words: list[Text], lookup: Lookup, assignments: dict[str, Text]) -> ServerCommand:
     """Find the server behind a wrapper such as ``poetry run`` or an entrypoint script that runs its arguments."""
     assignments = dict(assignments)
+    if os.path.basename(words[0].value) == "env":
+        assignments.update({name: EMPTY for name in _taken_away(words[1:])})
     for position, word in enumerate(words[1:], 1):
         name = os.path.basename(word.value)
         if name in SERVERS and words[position - 1].value == "-m":
@@ -406,6 +410,16 @@ def _wrapped(words: list[Text], lookup: Lookup, assignments: dict[str, Text]) ->
         _assign(word, assignments)
     last = next((word for word in words[1:] if word.value.endswith(".sh") or "/" in word.value), words[0])
     return ServerCommand(assignments=assignments, opaque=_hidden(last))
+
+
+def _taken_away(words: Sequence[Text]) -> Iterator[str]:
+    """Variables that ``env`` takes away before it runs its program: https://man7.org/linux/man-pages/man1/env.1.html."""
+    for word, following in zip(words, [*words[1:], EMPTY]):
+        name, _sign, value = word.value.partition("=")
+        if name in ("-i", "-", "--ignore-environment"):
+            yield from COUNTING
+        elif name in ("-u", "--unset"):
+            yield value or following.value
 
 
 def _python(words: list[Text], assignments: dict[str, Text]) -> ServerCommand:
@@ -440,17 +454,23 @@ def _script(
     script: Text, lookup: Lookup, arguments: Sequence[Text], assignments: dict[str, Text] | None = None
 ) -> ServerCommand:
     """Read a shell script; exactly one of its commands has to start a server."""
-    known = dict(assignments or {})
+    # What the script itself uses, and of that what the programs that it starts get.
+    known, exported = dict(assignments or {}), dict(assignments or {})
     found: list[ServerCommand] = []
     unseen: ServerCommand | None = None
     variables = raw if lookup is raw else lambda name: known[name] if name in known else lookup(name)
     for words in _Lexer(script, variables):
-        command = _command(list(_with_arguments(words, arguments)), lookup, known)
+        command = _command(list(_with_arguments(words, arguments)), lookup, exported)
         if command.server:
             found.append(command)
-        elif words[0].value == "export" or all(ASSIGNMENT.match(word.value) for word in words):
+        elif words[0].value in ("export", "unset") or all(ASSIGNMENT.match(word.value) for word in words):
             for word in words:
+                name = word.value.partition("=")[0]
                 _assign(word, known)
+                if words[0].value == "unset":
+                    known[name] = exported[name] = EMPTY
+                elif name in known and (words[0].value == "export" or variables is raw or lookup(name) is not None):
+                    exported[name] = known[name]
         else:
             unseen = command
     if len(found) > 1:
@@ -511,8 +531,10 @@ def _option(server: str, word: Text) -> tuple[str, Text | None]:
     name, sign, _rest = word.value.partition("=")
     if word.value.startswith("--"):
         return name, word.cut(len(name) + 1) if sign else None
-    short = word.value[:2]
+    position = 1
+    # Of several in one word, as in -Rw4, only the last one can take a value.
+    while position + 1 < len(word.value) and f"-{word.value[position]}" in FLAGS[server]:
+        position += 1
+    short, rest = f"-{word.value[position]}", word.value[position + 1 :]
     option = SHORT.get(short, short) if server == "gunicorn" else short
-    if len(word.value) == 2 or short in FLAGS[server]:
-        return option, None
-    return option, word.cut(3 if word.value[2] == "=" else 2)
+    return option, word.cut(position + (2 if rest.startswith("=") else 1)) if rest else None
