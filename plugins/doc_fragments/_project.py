@@ -34,9 +34,13 @@ options:
     default: false
   backup_keep:
     description:
-      - How many such copies of a file stay; older ones are removed.
+      - How many such copies of a file stay; older ones are removed. At least 1.
     type: int
     default: 5
+notes:
+  - Runs that change files in the same folder wait for each other, for up to a minute. A file that somebody else changed
+    while it was being edited is left so, and the run fails.
+  - A file with more than one name (hard links) is refused, as are named pipes and devices. Symbolic links are followed.
 """
 
     CONTAINER = r"""
