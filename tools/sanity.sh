@@ -10,7 +10,7 @@ version=$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 # ansible-test refuses a linked collection, and wants a git tree to list the files from.
 rm -rf "$copy"
 mkdir -p "$copy"
-git ls-files --cached --others --exclude-standard -- . ':!droplet' ':!molecule' ':!tools' ':!.ci' ':!.config' |
+git ls-files --cached --others --exclude-standard -- . ':!droplet' ':!molecule' ':!tools' ':!benchmarks' ':!.ci' ':!.config' |
   while IFS= read -r file; do [ ! -e "$file" ] || printf '%s\n' "$file"; done |
   tar -cf - -T - | tar -xf - -C "$copy"
 git -C "$copy" init -q
