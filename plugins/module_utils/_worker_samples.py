@@ -27,6 +27,8 @@ INTERVAL = 0.05
 SEARCH = 0.5
 # Seconds between two questions to the engine for a container that has ended.
 LOST = 1.0
+# Seconds that a supervisor that stops may wait for its workers: those that docker stop has patience for.
+STOPPING = 10.0
 # Seconds after which a child has become the program that it is to be: at first it has its parent's arguments, or none.
 SETTLED = 1.0
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -185,6 +187,7 @@ class Watch:
         state = stat(supervisor.pid, proc=self.proc)
         if state is None or state.ended or state.started != self.started:
             self.supervisor, self.lost, self.asked = None, self.lost + 1, now
+            self._gone_with_supervisor()
             return
         count = switches(supervisor.pid, proc=self.proc)
         if count != self.count:
@@ -192,6 +195,15 @@ class Watch:
             for child in self.known.values():
                 child.before_silence = child.last.cpu
         self._newcomers(supervisor, now)
+
+    def _gone_with_supervisor(self) -> None:
+        """Workers go with their supervisor: it tells them to, or the kernel ends all processes with the first one."""
+        self.ended += [child.zombie for child in self.known.values() if child.zombie]
+        recent = time.time() - STOPPING
+        self.ended = [one for one in self.ended if one.time < recent or one.status not in (None, 0)]
+        for pid in self.known:
+            self._drop_handle(pid)
+        self.known.clear()
 
     def _adopt(self) -> bool:
         """Look for the supervisor, at first and when the former one has gone."""

@@ -172,6 +172,19 @@ def test_a_supervisor_that_goes_is_looked_for_again(supervised: Supervised) -> N
     assert len(asked) == 2
 
 
+def test_workers_that_go_with_their_supervisor_have_not_died(supervised: Supervised) -> None:
+    watch = Watch(supervised.processes)
+    watch.look()
+    os.kill(supervised.pids[0], signal.SIGKILL)
+    supervised.tell(supervised.pids[0])
+    watch.look()
+    assert [one.pid for one in watch.ended] == [supervised.pids[0]]
+    supervised.process.kill()
+    supervised.process.wait()
+    watch.look()
+    assert watch.ended == []
+
+
 def test_a_window_closes_what_it_opened(supervised: Supervised) -> None:
     before = set(os.listdir("/proc/self/fd"))
     window = Watch(supervised.processes).run(0.2)
