@@ -72,13 +72,13 @@ def identity(inspect: Mapping[str, Any]) -> dict[str, Any]:
 
 def live_processes(docker: Docker, inspect: Mapping[str, Any]) -> list[Process]:
     """The container's processes; none when it does not run, or ends while we look."""
-    # A container that waits to be started again counts as running, too.
-    if not inspect["State"].get("Running") or inspect["State"].get("Restarting"):
+    if not inspect["State"].get("Running"):
         return []
     try:
         return docker.processes(inspect["Id"])
     except HotfixError:
         now = docker.lookup(inspect["Id"])
+        # A container that waits to be started again counts as running, too.
         state = now["State"] if now is not None else {}
         if state.get("Running") and not state.get("Restarting") and state["Pid"] == inspect["State"]["Pid"]:
             raise

@@ -135,8 +135,7 @@ def judge(
             killed.append(one)
         else:
             verdicts[one.inner] = (one.time, verdict)
-    # A worker that the supervisor itself killed goes at the end of its silence; the others are the kernel's first.
-    for one in sorted(killed, key=lambda item: _by_supervisor(item, settings)):
+    for one in killed:
         verdict = _of_killed(one, settings, oom_kills > 0)
         oom_kills -= verdict.cause == "oom"
         verdicts[one.inner] = (one.time, verdict)

@@ -112,7 +112,7 @@ def _memory(advice: _Advice, settings: Settings, room: Room) -> None:
         advice.workers = {"value": fit.workers, "reason": " ".join(fit.reasons)}
         advice.act(
             f"Run {fit.workers} worker{'s' * (fit.workers > 1)}",
-            f"As many fit into {what} of {human(limit)} less {HEADROOM:.0%}; {wanted} were killed for lack of it.",
+            f"So many fit into {what} of {human(limit)} less {HEADROOM:.0%} headroom; {wanted} do not.",
         )
     except HotfixError as error:
         advice.workers = {"value": None, "reason": str(error)}

@@ -88,6 +88,7 @@ def test_a_kill_that_the_control_group_counts() -> None:
 
 def test_one_kill_counts_for_one_worker_and_not_for_the_one_that_the_supervisor_killed() -> None:
     assert verdicts(STUCK, KILLED, oom_kills=1) == ["ping_timeout", "oom"]
+    assert verdicts(KILLED, KILLED._replace(pid=5, inner=5), oom_kills=1) == ["oom", "unknown"]
 
 
 def test_a_worker_that_died_while_its_ping_was_waited_for() -> None:
@@ -237,7 +238,8 @@ def test_fewer_workers_than_configured() -> None:
         (Container("exited", 139, False, 0, []), {}, "crash"),
         (Container("exited", 9, False, 0, []), {}, "crash"),
         (Container("exited", 1, False, 0, []), {"exception": "ValueError: x", "speaks": False}, "import_error"),
-        (Container("exited", 1, False, 0, []), {}, "crash"),
+        (Container("exited", 1, False, 0, []), {"exception": "ValueError: x"}, "crash"),
+        (Container("exited", 1, False, 0, []), {"speaks": False}, "crash"),
         (Container("exited", 0, False, 0, []), {}, "none"),
         (Container("exited", 143, False, 0, []), {}, "none"),
         (Container("created", 0, False, 0, []), {}, "unknown"),
