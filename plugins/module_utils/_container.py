@@ -32,7 +32,7 @@ DOWN = re.compile(r"(cannot|failed to) connect to the docker|is the docker daemo
 # Compose takes what follows a dollar sign in a password for the name of a variable and warns of it.
 WARNING = re.compile(r"\blevel=warning\b|^WARN\b")
 # Compose's complaints about the text of a file, and what they quote of it; a quoted bracket or comma is no secret.
-ABOUT_FILE = re.compile(r"\bline \d+: |invalid interpolation format")
+ABOUT_FILE = re.compile(r"\bline \d+: |invalid interpolation format|unknown anchor")
 QUOTED = re.compile(r"([\"'`])(?P<short>.{1,3}?)\1|[\"'`].*")
 NO_SUCH = re.compile(r"no such (container|object)", re.IGNORECASE)
 

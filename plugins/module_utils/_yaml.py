@@ -32,6 +32,8 @@ PLAIN = (
     ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
      "-+.0123456789"),
 )  # fmt: skip
+# What PyYAML quotes of a text that it takes for a name.
+NAMED = re.compile(r"\b(alias|anchor|tag handle) (?:'[^']*'|\"[^\"]*\")")
 # A file whose aliases expand to more values than this is an attack or a mistake; Compose refuses such files as well.
 MOST_VALUES = 1_000_000
 
@@ -242,7 +244,7 @@ class Tree:
         return own
 
     def _syntax_error(self, error: Any) -> HotfixError:
-        """PyYAML's messages hold no values, only single characters and names of anchors."""
+        """PyYAML's messages quote a value only where they take it for the name of an anchor: ``PASSWORD: *x9K``."""
         remedy = "Correct the YAML"
         mark = getattr(error, "problem_mark", None)
         if mark is None:
@@ -252,7 +254,10 @@ class Tree:
             return self.error(
                 "the file holds several YAML documents", mark.line + 1, "Split it into one Compose file for each"
             )
-        return self.error(f"not readable as YAML: {error.problem}", mark.line + 1, remedy)
+        problem = NAMED.sub(r"\1", error.problem)
+        if problem != error.problem:
+            remedy = "Correct the name, or put a value that begins with *, & or ! in quotes"
+        return self.error(f"not readable as YAML: {problem}", mark.line + 1, remedy)
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:
