@@ -14,7 +14,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file im
     locate_in,
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._yaml import Keys
+from ansible_collections.composeops.hotfix.plugins.module_utils._yaml import Keys, same
 from ansible_collections.composeops.hotfix.plugins.module_utils._yaml_edit import dotted, get
 
 POLICY = ("deploy", "restart_policy")
@@ -95,12 +95,15 @@ def plan(project: Project, service: str, change: Wanted, *, override: bool = Fal
     :param override: change the override file only, which may not be there yet.
     :raises HotfixError: when that cannot be done without touching something else.
     """
+    before = project
     project.service(service)
     for path, value in change.values.items():
         project = (_set_in_override if override else _set_in_source)(project, service, path, value)
     for path in change.absent:
         project = (_drop_in_override if override else _drop_in_source)(project, service, path)
     _check(project, service, change)
+    _check_rest(before, project, service, change)
+    check_others(before, project, service)
     return project
 
 
@@ -112,18 +115,20 @@ def changed_files(before: Project, after: Project) -> list[tuple[ComposeFile | N
 
 
 def _set_in_source(project: Project, service: str, path: Path, value: Any) -> Project:
-    """Set a value where it comes from, else in the file that describes the service first."""
+    """Set a value where it comes from, else in the first file in which it counts: others may say ``!override``."""
     prefix = ("services", service)
     files = project.direct(service)
     holders = [file for file in files if locate_in(file, prefix, path) is not None]
-    file = holders[-1] if holders else files[0]
-    project = project.replace(set_in(file, service, path, value))
-    if path == POLICY:
-        # What earlier files say besides would be merged in.
-        for other in holders[:-1]:
-            surplus = [key for key in other.get((*prefix, *path)) or {} if key not in value]
-            project = project.replace(_without_keys(other, [(*prefix, *path, key) for key in surplus]))
-    return project
+    for file in files[files.index(holders[-1]) if holders else 0 :]:
+        changed = project.replace(set_in(file, service, path, value))
+        if path == POLICY:
+            # What earlier files say besides would be merged in.
+            for other in holders[:-1]:
+                surplus = [key for key in other.get((*prefix, *path)) or {} if key not in value]
+                changed = changed.replace(_without_keys(other, [(*prefix, *path, key) for key in surplus]))
+        if _same(get(changed.service(service), path, RESET), value, path):
+            break
+    return changed
 
 
 def _without_keys(file: ComposeFile, paths: Sequence[Keys]) -> ComposeFile:
@@ -158,14 +163,22 @@ def _drop_in_source(project: Project, service: str, path: Path) -> Project:
     """Take a key out of each file that has it, and with it the mappings that have nothing else."""
     if get(project.service(service), path, RESET) is RESET:
         return project
-    prefix = ("services", service)
-    for file in project.direct(service):
-        where = locate_in(file, prefix, path)
-        if where is not None:
-            while len(where) > len(prefix) + 1 and len(file.get(where[:-1])) == 1:
-                where = where[:-1]
-            project = project.replace(file.remove(where))
+    for file in reversed(project.direct(service)):
+        if get(project.service(service), path, RESET) is not RESET:
+            project = project.replace(_drop_in(file, service, path))
     return project
+
+
+def _drop_in(file: ComposeFile, service: str, path: Path) -> ComposeFile:
+    """Take a key out of one file, and the mappings on the way that have nothing else."""
+    prefix = ("services", service)
+    where = locate_in(file, prefix, path)
+    if where is None:
+        return file
+    # An empty mapping with !override still says something.
+    while len(where) > len(prefix) + 1 and len(file.get(where[:-1])) == 1 and where[:-1] not in file.tags():
+        where = where[:-1]
+    return file.remove(where)
 
 
 def _override(project: Project) -> ComposeFile:
@@ -196,17 +209,31 @@ def _drop_in_override(project: Project, service: str, path: Path) -> Project:
     if get(project.service(service), path, RESET) is RESET:
         return project
     file = _override(project)
-    if get(_below(project, file, service), path, RESET) is RESET:
-        return _drop_in_source(project, service, path)
-    prefix = ("services", service)
-    if isinstance(file.get((*prefix, *path[:-1])), list):
+    if file.exists:
+        dropped = project.replace(_drop_in(file, service, path))
+        if get(dropped.service(service), path, RESET) is RESET:
+            return dropped
+    if path[0] in DOTTED_NAMES:
+        _check_reset(project, file, service, path)
+    return project.replace(file.set(("services", service, *path), RESET))
+
+
+def _check_reset(project: Project, file: ComposeFile, service: str, path: Path) -> None:
+    """Compose (2.40, 5.6) applies ``!reset`` to one mapping: it makes a list of several, and takes no item from one."""
+    everywhere = project.locations(service, path[:-1])
+    places = [place for place in everywhere if place.file.path != file.path]
+    lists = [place for place in everywhere if isinstance(place.file.get(place.keys), list)]
+    direct = [file.path for file in project.direct(service)]
+    if lists or len(places) > 1:
+        place = lists[-1] if lists else places[0]
+        what = "is a list" if lists else "is put together from several mappings"
+        in_source = place.keys[1] == service and place.file.path in direct
         raise HotfixError(
-            f"{dotted(path[:-1])} is a list there, which cannot take {path[-1]} away",
-            path=file.path,
-            line=file.line((*prefix, *path[:-1])),
-            remedy="Write it as a mapping, or set target to source",
+            f"{dotted(path[:-1])} {what}, from which an override file cannot take {path[-1]} away",
+            path=place.file.path,
+            line=place.file.line(place.keys),
+            remedy="Set target to source" if in_source else "Take it away there by hand",
         )
-    return project.replace(file.set((*prefix, *path), RESET))
 
 
 def _same(left: Any, right: Any, path: Path) -> bool:
@@ -224,10 +251,12 @@ def _check(project: Project, service: str, change: Wanted) -> None:
     merged = project.service(service)
     for path, value in change.values.items():
         if not _same(get(merged, path, RESET), value, path):
+            located = project.locate(service, path)
             raise HotfixError(
                 f"{dotted(path)} of service {service} is changed again by another file",
-                path=project.project_src,
-                remedy="Name all Compose files with the option files, or set target to override",
+                path=located.file.path if located else project.home(service).path,
+                line=located.file.line(located.keys) if located else 1,
+                remedy="Name all Compose files with the option files, or edit that file by hand",
             )
     for path in change.absent:
         located = project.locate(service, path)
@@ -237,4 +266,65 @@ def _check(project: Project, service: str, change: Wanted) -> None:
                 path=located.file.path,
                 line=located.file.line(located.keys),
                 remedy="Set target to override, or change that service",
+            )
+
+
+def _check_rest(before: Project, after: Project, service: str, change: Wanted) -> None:
+    """Everything else that the files together say of the service must be as before."""
+    merged = after.service(service)
+    expected = before.service(service)
+    for path in change.values:
+        expected = _put(expected, path, get(merged, path))
+    for path in change.absent:
+        expected = _put(expected, path, RESET)
+    left, right = _without_empty(expected), _without_empty(merged)
+    different = sorted(key for key in {**left, **right} if not same(left.get(key), right.get(key)))
+    if different:
+        file = next((now for _was, now in changed_files(before, after)), after.home(service))
+        raise HotfixError(
+            f"{' and '.join(different)} of service {service} cannot be changed without changing something else as well",
+            path=file.path,
+            line=file.line(("services", service)),
+            remedy="Edit the file by hand",
+        )
+
+
+def _put(document: Mapping[str, Any], path: Path, value: Any) -> dict[str, Any]:
+    """A copy of a mapping with the value at a path set, or taken away if it is :data:`RESET`."""
+    data = dict(document)
+    if len(path) > 1:
+        data[path[0]] = _put(data.get(path[0]) or {}, path[1:], value)
+    elif value is RESET:
+        data.pop(path[0], None)
+    else:
+        data[path[0]] = value
+    return data
+
+
+def _without_empty(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping without the mappings in it that say nothing, and at its top without empty keys."""
+    inner = {key: _nested(value) for key, value in document.items()}
+    return {key: value for key, value in inner.items() if value is not None and value != {}}
+
+
+def _nested(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    inner = {key: _nested(item) for key, item in value.items()}
+    return {key: item for key, item in inner.items() if item != {}}
+
+
+def check_others(before: Project, after: Project, service: str) -> None:
+    """Other services, which extend the changed one or are extended by it, must not change with it.
+
+    :raises HotfixError: naming the first one that would.
+    """
+    for name in before.names() if changed_files(before, after) else ():
+        if name != service and not same(before.service(name), after.service(name)):
+            place = before.locate(name, "extends") or before.locate(service, "extends")
+            raise HotfixError(
+                f"service {name} would change too, since one of {name} and {service} extends the other",
+                path=place.file.path if place else before.home(name).path,
+                line=place.file.line(place.keys) if place else 1,
+                remedy="Set target to override, or give each a key of its own first",
             )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import ComposeFile, Project
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
@@ -14,23 +15,33 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._files import pr
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import redact
 
 
-def accepted(docker: Docker, project: Project, changed: Iterable[ComposeFile], secrets: Iterable[str]) -> bool:
-    """Whether Compose reads the project without an error.
+class Verdict(NamedTuple):
+    """Whether Compose has accepted the files, and that as a sentence, or why it was not asked."""
+
+    accepted: bool
+    note: str
+
+
+def validated(docker: Docker, project: Project, changed: Iterable[ComposeFile], secrets: Iterable[str]) -> Verdict:
+    """Have Compose read the project, where it can be tried.
+
+    It cannot without a Compose here, nor when the changed file is one that others include or extend, of which no second
+    copy can be made.
 
     :param project: the project as it is going to be.
     :param changed: those of its files that are not on disk like that yet.
     :param secrets: values that an error must not show.
-    :returns: ``False`` when it cannot be tried: there is no Compose here, or the changed file is one that others
-        include or extend, of which no second copy can be made.
     :raises HotfixError: with Compose's reason.
     """
     try:
         docker.compose_version()
-    except HotfixError:
-        return False
+    except HotfixError as error:
+        return Verdict(False, f"Compose has not checked the files: {error}")
     changed = list(changed)
-    if any(file.path not in [other.path for other in project.files] for file in changed):
-        return False
+    known = [file.path for file in project.files]
+    inner = [file.path for file in changed if file.path not in known]
+    if inner:
+        return Verdict(False, f"Compose has not checked the files: others include or extend {inner[0]}, as it is now.")
     with contextlib.ExitStack() as stack:
         staged = {file.path: stack.enter_context(_staged(file)) for file in changed}
         files = [staged.get(file.path, file.path) for file in project.files]
@@ -41,11 +52,13 @@ def accepted(docker: Docker, project: Project, changed: Iterable[ComposeFile], s
             for path, temporary in staged.items():
                 reason = reason.replace(temporary, path)
             raise HotfixError(reason, remedy=_remedy(docker, project, bool(staged))) from None
-    return True
+    return Verdict(True, "docker compose config accepts the files.")
 
 
 def _read(docker: Docker, project: Project, files: Iterable[str]) -> None:
-    command = (f"--project-directory={project.project_src}", "config", "--quiet")
+    """Have Compose read files as those of the project; for named files it does not look where they were named."""
+    dotenv = [path for path in project.dotenv_paths() if os.path.isfile(path)]
+    command = [*(f"--env-file={path}" for path in dotenv), "config", "--quiet"]
     docker.compose(project.project_src, list(files), *command, unset=project.variables())
 
 

@@ -46,6 +46,8 @@ OVERRIDE_NAMES = (
     "docker-compose.override.yml",
     "docker-compose.override.yaml",
 )
+# Who has named a project's files.
+BY_OPTION = "the option files"
 
 
 def discover(project_src: str, files: Sequence[str] | None = None) -> list[str]:
@@ -63,7 +65,7 @@ def _discover(project_src: str, files: Sequence[str] | None) -> tuple[list[str],
     source = os.path.abspath(project_src)
     if not os.path.isdir(source):
         raise HotfixError("there is no such directory", path=project_src, remedy="Check project_src")
-    named, who = (list(files), "the option files") if files else _from_dotenv(source)
+    named, who = (list(files), BY_OPTION) if files else _from_dotenv(source)
     if named:
         paths = [os.path.normpath(os.path.join(source, name)) for name in named]
         for path in paths:
@@ -248,7 +250,8 @@ class Layer(NamedTuple):
 class Project:
     """A Compose project as its files describe it.
 
-    :ivar project_src: the absolute path of its directory.
+    :ivar project_src: the absolute path of the directory in which Compose is started.
+    :ivar directory: that of the first file; relative paths in the files start there.
     :ivar files: the files in the order in which Compose merges them.
     :ivar included: files that those ``include``, which come before them.
     """
@@ -262,6 +265,7 @@ class Project:
     ) -> None:
         self.project_src = project_src
         self.files = list(files)
+        self.directory = os.path.dirname(self.files[0].path)
         self.included: list[ComposeFile] = []
         self._named_by = named_by
         self._others = dict(others or {})
@@ -327,21 +331,34 @@ class Project:
         return found
 
     def variables(self) -> dict[str, str]:
-        """What the project's ``.env`` sets; nothing when there is none."""
-        path = os.path.join(self.project_src, ".env")
-        return _dotenv.variables(read_bytes(path), path) if os.path.isfile(path) else {}
+        """What the project's environment files set; nothing when there are none."""
+        found: dict[str, str] = {}
+        for path in self.dotenv_paths():
+            found.update(_dotenv.variables(read_bytes(path), path) if os.path.isfile(path) else {})
+        return found
+
+    def dotenv_paths(self) -> list[str]:
+        """Where Compose (2.40, 5.6) looks for variables, weakest first; these files need not exist.
+
+        It takes the ``.env`` beside the first Compose file, and before that the one in the directory where it is
+        started, except when the Compose files are named by options.
+        """
+        paths = [self.directory] if self._named_by == BY_OPTION else [self.directory, self.project_src]
+        return [os.path.join(path, ".env") for path in dict.fromkeys(paths)]
 
     def locate(self, service: str, key: str | Sequence[str]) -> Located | None:
         """Where the effective value of a service's key is written; ``None`` when nothing sets it.
 
         :param key: such as ``"command"`` or ``("environment", "WEB_CONCURRENCY")``.
         """
-        keys = (key,) if isinstance(key, str) else tuple(key)
-        for layer in reversed(self._layers(service)):
-            found = locate_in(layer.file, ("services", layer.service), keys)
-            if found is not None:
-                return Located(layer.file, found)
-        return None
+        found = self.locations(service, (key,) if isinstance(key, str) else key)
+        return found[-1] if found else None
+
+    def locations(self, service: str, keys: Sequence[str]) -> list[Located]:
+        """Every place that says something about a service's key, weakest first; those it takes over count too."""
+        layers = self._layers(service)
+        found = ((layer.file, locate_in(layer.file, ("services", layer.service), keys)) for layer in layers)
+        return [Located(file, where) for file, where in found if where is not None]
 
     def where(self, service: str, key: str | Sequence[str]) -> ComposeFile | None:
         """The file that the effective value of a key comes from; see :meth:`locate`."""

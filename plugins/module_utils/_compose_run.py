@@ -97,10 +97,10 @@ def _of_service(project: Project, service: dict[str, Any]) -> set[str]:
         variables.update({name: str(value) for name, value in (mapping or {}).items() if value is not None})
     found = hidden_values(variables)
     for entry in service.get("env_file") or []:
-        path = os.path.join(project.project_src, str(entry.get("path")))
+        path = os.path.join(project.directory, str(entry.get("path")))
         with contextlib.suppress(HotfixError):
             found |= hidden_values(_dotenv.variables(read_bytes(path), path))
-    folder = os.path.join(project.project_src, str(build.get("context") or "."))
+    folder = os.path.join(project.directory, str(build.get("context") or "."))
     with contextlib.suppress(HotfixError):
         text = read_bytes(os.path.join(folder, str(build.get("dockerfile") or "Dockerfile"))).decode("utf-8", "replace")
         text += str(build.get("dockerfile_inline") or "")

@@ -94,7 +94,7 @@ class Launch:
         self.project, self.service, self.files = project, service, files
         self.data: dict[str, Any] = project.service(service)
         self.sources: list[Source] = []
-        self.dotenv = self._dotenv(os.path.join(project.project_src, ".env"))
+        self.dotenv = {name: text for path in project.dotenv_paths() for name, text in self._dotenv(path).items()}
         self.built = self._image()
         self.config = image
         self.variables = self._variables()
@@ -129,7 +129,7 @@ class Launch:
         for source, target in self._mounts():
             inside = _inside(path, target)
             if inside is not None:
-                host = os.path.normpath(os.path.join(self.project.project_src, source, inside))
+                host = os.path.normpath(os.path.join(self.project.directory, source, inside))
                 return ConfigFile(host, False) if self._exists(host) else None
         for copy in reversed(self.built.copies if self.built else []):
             for source in copy.sources:
@@ -191,7 +191,7 @@ class Launch:
             found.update({name: Text.of(value, self.add(BuiltImage(image))) for name, value in self.config.env.items()})
         found.update(self.built.env if self.built else {})
         for entry in self.data.get("env_file") or []:
-            path = os.path.join(self.project.project_src, self._plain(entry.get("path")) or "")
+            path = os.path.join(self.project.directory, self._plain(entry.get("path")) or "")
             found.update(self._dotenv(os.path.normpath(path), required=entry.get("required", True) is not False))
         found.update(self._assignments("compose_environment", ("environment",), self.data.get("environment")))
         return found
@@ -221,7 +221,7 @@ class Launch:
         """The build context: a directory, or the address of one."""
         build = self.data.get("build") or {}
         context = self._plain(build.get("context")) or "."
-        return context if "://" in context else os.path.normpath(os.path.join(self.project.project_src, context))
+        return context if "://" in context else os.path.normpath(os.path.join(self.project.directory, context))
 
     def _part(self, key: str) -> Part:
         """The entrypoint or command: of Compose, else of the Dockerfile, else of the image."""

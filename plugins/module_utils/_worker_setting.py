@@ -17,6 +17,7 @@ from typing import NamedTuple
 from ansible_collections.composeops.hotfix.plugins.module_utils import _command_line as cl
 from ansible_collections.composeops.hotfix.plugins.module_utils import _gunicorn
 from ansible_collections.composeops.hotfix.plugins.module_utils._command_line import Text
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_change import check_others
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import ComposeFile, Project, locate_in
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._launch import ConfigFile, Files, Launch, Part
@@ -218,6 +219,7 @@ def change(launch: Launch, setting: Setting, workers: int, *, override: bool) ->
     if path in known or editor.made == path:
         file = ComposeFile.parse(data, path, exists=path in known)
         project = project.replace(file)
+        check_others(launch.project, project, launch.service)
     after = Launch(project, launch.service, launch.config, Files({**launch.files.changed, path: data}))
     result = find(after)
     if setting.hidden:

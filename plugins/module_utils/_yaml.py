@@ -86,6 +86,12 @@ def loader_class() -> Any:
                     self.forward()
                 super().scan_to_next_token()
 
+        def scan_block_scalar_ignored_line(self, start_mark: Any) -> None:
+            # As above: after the | or > of a block.
+            while self.peek() in (" ", "\t"):
+                self.forward()
+            super().scan_block_scalar_ignored_line(start_mark)
+
         def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
             event = self.peek_event()
             node = super().compose_node(parent, index)

@@ -139,10 +139,12 @@ def _check_path(tree: Tree, keys: tuple[Key, ...]) -> None:
         holder = get(tree.document, keys[:length])
         fits = key <= len(holder) if isinstance(holder, list) and isinstance(key, int) else isinstance(holder, dict)
         if (holder is not None and not fits) or (isinstance(holder, dict) and isinstance(key, int)):
-            place = tree.find(keys[:length])
-            line = None if place is None else tree.line(place.node.start_mark.index)
             kind = "list long enough" if isinstance(key, int) else "mapping"
-            raise tree.error(f"{dotted(keys[:length]) or 'the document'} is no {kind}", line)
+            message = f"{dotted(keys[:length]) or 'the document'} is no {kind}"
+            raise tree.error(message, _line(tree, keys[:length]), "Edit the file by hand")
+        if tree.tags.get(keys[:length]) == "!reset":
+            message = f"{dotted(keys[:length])} is taken back here with !reset, so that nothing in it counts"
+            raise tree.error(message, _line(tree, keys[:length]), "Edit the file by hand")
 
 
 def _set_mapping(tree: Tree, keys: tuple[Key, ...], current: dict[str, Any], value: dict[str, Any]) -> Tree:
@@ -164,9 +166,16 @@ def _set_list(tree: Tree, keys: tuple[Key, ...], current: list[Any], value: list
 
 def _refuse_inherited(tree: Tree, keys: Keys, reason: str) -> None:
     if reason:
+        raise tree.error(f"{dotted(keys)} cannot be changed here alone: {reason}", _line(tree, keys), REMEDY)
+
+
+def _line(tree: Tree, keys: Keys) -> int:
+    """The line of a value, or of the nearest one around the place where it would be."""
+    place = tree.find(keys)
+    while place is None and keys:
+        keys = keys[:-1]
         place = tree.find(keys)
-        line = None if place is None else tree.line(place.node.start_mark.index)
-        raise tree.error(f"{dotted(keys)} cannot be changed here alone: {reason}", line, REMEDY)
+    return 1 if place is None else tree.line(place.alias[0] if place.alias else place.node.start_mark.index)
 
 
 def _verified(tree: Tree, keys: tuple[Key, ...], candidates: Iterable[str], value: Any) -> Tree:
@@ -183,9 +192,8 @@ def _verified(tree: Tree, keys: tuple[Key, ...], candidates: Iterable[str], valu
         kept = _tags_outside(result, scope) if value is _REMOVED else result.tags
         if same(result.document if result.document is not None else {}, wanted) and kept == tags:
             return result
-    place = tree.find(keys)
-    line = None if place is None else tree.line(place.node.start_mark.index)
-    raise tree.error(f"{dotted(keys)} cannot be changed without changing something else as well", line, REMEDY)
+    message = f"{dotted(keys)} cannot be changed without changing something else as well"
+    raise tree.error(message, _line(tree, keys), REMEDY)
 
 
 def _tags_outside(tree: Tree, scope: tuple[Key, ...]) -> dict[tuple[Key, ...], str]:
@@ -440,10 +448,11 @@ def _replace(tree: Tree, keys: tuple[Key, ...], place: Place, value: Any) -> Ite
             return
         first = _line_start(text, _first_child(node))
         after = _after_key(tree, place.key)
-        yield _splice(
-            text,
-            [Edit(after, _properties_end(tree, place, after), f" {new}"), _cut(text, first, _next_line(text, end))],
-        )
+        properties = _properties_end(tree, place, after)
+        lines = _cut(text, first, _next_line(text, end))
+        yield _splice(text, [Edit(after, properties, f" {new}"), lines])
+        # With the tag, where the rest of the document needs it.
+        yield _splice(text, [Edit(properties, properties, f" {new}"), lines])
     elif place.alias is None and getattr(node, "style", None) in ("|", ">"):
         if isinstance(value, str):
             yield from _block_scalar(tree, place, start, end, value)

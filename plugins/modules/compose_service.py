@@ -14,8 +14,8 @@ description:
   - Changes keys of one service in the Compose files of a project, so that only the lines of those keys differ,
     whatever the indentation, comments, anchors, quotes or line endings of the file.
   - A value is changed in the file that it comes from. A new key goes to the first file that describes the service.
-  - An edit that would change something else as well is refused, such as one inside an anchor that other services use.
-    With O(target=override) it goes to the override file.
+  - An edit that would change something else as well is refused, such as one inside an anchor that other services use,
+    or of a service that others extend. With O(target=override) it goes to the override file.
   - Where Docker Compose is installed, the files are checked with C(docker compose config) before one is replaced.
   - Without any change to make, the module tells about the service, see RV(restart_policy).
   - Only files change. The running container stays as it is until it is recreated.
@@ -84,7 +84,8 @@ options:
     description:
       - V(source) changes a value in the file that it comes from.
       - V(override) changes nothing but the override file, and makes it if need be. A key is taken away there with
-        Compose's C(!reset), which Compose knows from 2.24 on.
+        Compose's C(!reset), which Compose knows from 2.24 on. It takes no variable out of a list, nor out of
+        C(environment) of several files, which is refused.
     type: str
     choices: [source, override]
     default: source
@@ -185,13 +186,18 @@ validated:
   description: Whether C(docker compose config) has accepted the files; false where there is no Compose.
   type: bool
   returned: success
+validation:
+  description: The same as a sentence, or why Compose was not asked.
+  type: str
+  returned: success
+  sample: docker compose config accepts the files.
 """
 
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_change import changed_files, plan, wanted
-from ansible_collections.composeops.hotfix.plugins.module_utils._compose_check import accepted
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_check import validated
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import (
     ComposeFile,
     Project,
@@ -248,6 +254,7 @@ class ComposeService:
         after = plan(self.before, self.service, change, override=self.params["target"] == "override")
         changes = changed_files(self.before, after)
         paths = [file.path for _was, file in changes]
+        verdict = validated(Docker(), after, [now for _was, now in changes], self.secrets)
         result: dict[str, Any] = {
             "changed": bool(changes),
             "file": paths[0] if paths else self.before.home(self.service).path,
@@ -255,7 +262,8 @@ class ComposeService:
             "files": [file.path for file in after.files],
             "dependencies": after.dependencies(self.service),
             "restart_policy": policy(after, self.service),
-            "validated": accepted(Docker(), after, [now for _was, now in changes], self.secrets),
+            "validated": verdict.accepted,
+            "validation": verdict.note,
             "diff": [difference(was, now) for was, now in changes],
         }
         result.update(self._write(changes))

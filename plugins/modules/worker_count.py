@@ -196,6 +196,11 @@ validated:
   description: Whether Compose accepted the changed files; V(false) where there is no Compose to ask.
   type: bool
   returned: when a Compose file is changed
+validation:
+  description: The same as a sentence, or why Compose was not asked.
+  type: str
+  returned: when a Compose file is changed
+  sample: docker compose config accepts the files.
 backup_file:
   description: The copy of the file as it was.
   type: str
@@ -206,7 +211,7 @@ backup_file:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.composeops.hotfix.plugins.module_utils._compose_check import accepted
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_check import validated
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import ComposeFile, Project, discover
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
@@ -324,7 +329,8 @@ class WorkerCount:
             "diff": [difference(changed, before)],
         }
         if changed.file is not None:
-            result["validated"] = accepted(Docker(), changed.project, [changed.file], secrets)
+            verdict = validated(Docker(), changed.project, [changed.file], secrets)
+            result.update(validated=verdict.accepted, validation=verdict.note)
         if setting.hidden:
             self.module.warn(" ".join(changed.notes))
         if before == changed.data:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.composeops.hotfix.plugins.module_utils import _container
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_change import changed_files, plan, wanted
-from ansible_collections.composeops.hotfix.plugins.module_utils._compose_check import accepted
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_check import validated
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Completed, Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
@@ -95,7 +96,7 @@ def test_override_is_minimal_and_keeps_what_it_has(tmp_path: Path):
 def test_override_takes_away(tmp_path: Path):
     project = project_of(
         tmp_path,
-        "services:\n  s:\n    image: i\n    restart: always\n    environment: [A=1]\n",
+        "services:\n  s:\n    image: i\n    restart: always\n    environment: {A: 1}\n",
         "services:\n  s:\n    restart: 'no'\n    user: u\n",
     )
     assert changes(project, override=True, absent=["restart", "user", "environment.A"]) == {
@@ -103,14 +104,74 @@ def test_override_takes_away(tmp_path: Path):
     }
 
 
-def test_override_list_cannot_take_away(tmp_path: Path):
-    project = project_of(
-        tmp_path,
-        "services:\n  s:\n    image: i\n    environment: [A=1]\n",
-        "services:\n  s:\n    environment: [B=1]\n",
-    )
-    with pytest.raises(HotfixError, match=r"compose.override.yaml:3: environment is a list there, which cannot take A"):
+ONE_LIST = "services:\n  s:\n    image: i\n    environment: [A=1]\n"
+ONE_MAPPING = "services:\n  s:\n    image: i\n    environment: {A: 1}\n"
+EXTENDING = "services:\n  t:\n    environment: {A: 1}\n  s:\n    image: i\n    extends: t\n    environment: {B: 1}\n"
+
+
+@pytest.mark.parametrize(
+    ("base", "override", "message"),
+    [
+        (ONE_LIST, "", r"/compose\.yaml:4: environment is a list, from .* take A away\. Set target to source"),
+        (ONE_MAPPING, ONE_LIST.replace("A", "B"), r"/compose\.override\.yaml:4: environment is a list, from which"),
+        (EXTENDING, "", r"/compose\.yaml:3: environment is put together from .*\. Take it away there by hand"),
+    ],
+)
+def test_override_cannot_take_an_item_from_a_list(tmp_path: Path, base: str, override: str, message: str):
+    """Compose would take ``!reset`` there without a word and leave the variable as it is."""
+    project = project_of(tmp_path, base, override)
+    with pytest.raises(HotfixError, match=message):
         changes(project, override=True, absent=["environment.A"])
+
+
+def test_variable_of_the_override_file_alone_is_taken_from_its_list(tmp_path: Path):
+    override = "services:\n  s:\n    environment: [A=1, B=2]\n"
+    project = project_of(tmp_path, "services:\n  s:\n    image: i\n", override)
+    assert changes(project, override=True, absent=["environment.A"]) == {
+        "compose.override.yaml": override.replace("A=1, ", "")
+    }
+
+
+def test_empty_mapping_that_overrides_stays(tmp_path: Path):
+    override = "services:\n  s:\n    environment: !override\n      A: 2\n"
+    project = project_of(tmp_path, "services:\n  s:\n    image: i\n    environment: {A: 1, B: 1}\n", override)
+    assert changes(project, absent=["environment.A"]) == {
+        "compose.override.yaml": "services:\n  s:\n    environment: !override {}\n"
+    }
+    assert changes(project, environment={"C": "3"}) == {"compose.override.yaml": override + '      C: "3"\n'}
+
+
+def test_key_inside_of_what_another_file_takes_back(tmp_path: Path):
+    project = project_of(
+        tmp_path, "services:\n  s:\n    deploy: {replicas: 2}\n", "services:\n  s:\n    deploy: !reset null\n"
+    )
+    for override in (False, True):
+        with pytest.raises(HotfixError, match=r"override\.yaml:3: services\.s\.deploy is taken back here with !reset"):
+            changes(project, override=override, deploy_restart_policy=POLICY)
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("services:\n  s: {image: i, restart: always}\n  t:\n    extends: s\n", {"restart": "no"}),
+        ("services:\n  t:\n    extends: {service: s}\n  s: {image: i}\n", {"environment": {"A": "1"}}),
+        ("services:\n  t:\n    extends: s\n  s: {image: i, command: c}\n", {"absent": ["command"]}),
+    ],
+)
+def test_service_that_others_extend(tmp_path: Path, text: str, options: dict[str, Any]):
+    project = project_of(tmp_path, text)
+    with pytest.raises(
+        HotfixError, match=r"/compose\.yaml:[34]: service t would change too, .* Set target to override"
+    ):
+        changes(project, **options)
+    changed = changes(project, override=True, **options)
+    assert list(changed) == ["compose.override.yaml"]
+
+
+def test_service_that_others_extend_and_overrule(tmp_path: Path):
+    text = "services:\n  s:\n    image: i\n    restart: always\n  t:\n    extends: s\n    restart: 'no'\n"
+    project = project_of(tmp_path, text)
+    assert changes(project, restart="unless-stopped") == {"compose.yaml": text.replace("always", "unless-stopped")}
 
 
 def test_extended_service_stays_as_it_is(tmp_path: Path):
@@ -124,6 +185,16 @@ def test_extended_service_stays_as_it_is(tmp_path: Path):
     }
 
 
+def test_without_docker_nothing_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_container, "EXTRA_PATH", str(tmp_path))
+    project = project_of(tmp_path, "services:\n  s:\n    image: i\n")
+    verdict = validated(Docker(environ={"PATH": str(tmp_path)}), project, project.files, [])
+    assert not verdict.accepted
+    assert verdict.note.startswith(
+        "Compose has not checked the files: there is no docker command on this host. Install"
+    )
+
+
 def test_included_file_is_changed_and_cannot_be_checked_beforehand(tmp_path: Path):
     project = project_of(
         tmp_path, "include: [other.yaml]\nservices:\n  t: {image: i}\n", "", "services:\n  s:\n    image: i\n"
@@ -134,7 +205,8 @@ def test_included_file_is_changed_and_cannot_be_checked_beforehand(tmp_path: Pat
     assert now.text == "services:\n  s:\n    image: i\n    restart: always\n"
     assert after.service("s")["restart"] == "always"
     docker = Docker(lambda *_args, **_options: Completed(0, "2.40.3", ""))
-    assert accepted(docker, after, [now], []) is False
+    verdict = validated(docker, after, [now], [])
+    assert verdict == (False, f"Compose has not checked the files: others include or extend {now.path}, as it is now.")
 
 
 def test_refusal_names_the_real_file_and_no_secret(tmp_path: Path):
@@ -156,7 +228,7 @@ def test_refusal_names_the_real_file_and_no_secret(tmp_path: Path):
 
     docker = Docker(run, environ={"PATH": str(tmp_path)})
     with pytest.raises(HotfixError) as error:
-        accepted(docker, project.replace(changed), [changed], ["swordfish"])
+        validated(docker, project.replace(changed), [changed], ["swordfish"])
     assert f"validating {changed.path}: services.s.restart must be a string" in str(error.value)
     assert "swordfish" not in str(error.value)
     assert str(error.value).endswith("Nothing was changed; without the change Compose accepts the files.")

@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-import shutil
 import stat
-import sys
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-
-COMPOSE = shutil.which("docker-compose", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-with_compose = pytest.mark.skipif(COMPOSE is None, reason="there is no docker-compose to ask")
+from compose_binary import BY_VERSION
 
 BASE = """\
 # the shop
@@ -54,10 +52,14 @@ def no_docker(tmp_path: Path) -> dict[str, str]:
     return shim(tmp_path / "no-compose", "exit 1")
 
 
-@pytest.fixture
-def compose(tmp_path: Path) -> dict[str, str]:
+@pytest.fixture(params=BY_VERSION.values(), ids=BY_VERSION)
+def compose(tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, str]:
     """An environment whose docker command hands ``docker compose`` on to Compose, as Docker does."""
-    return shim(tmp_path / "compose", f'[ "$1" = compose ] || exit 1\nshift\nexec {COMPOSE} "$@"')
+    return shim(tmp_path / "compose", hand_on(request.param))
+
+
+def hand_on(program: str) -> str:
+    return f'[ "$1" = compose ] || exit 1\nshift\nexec {program} "$@"'
 
 
 def shim(folder: Path, body: str) -> dict[str, str]:
@@ -79,7 +81,7 @@ def rhythm(run_module: Run, args: dict[str, Any], env: dict[str, str]) -> dict[s
     assert contents(folder) == before, "check mode has changed something"
     done = run_module("compose_service", args, env=env)
     assert checked["changed"] and done["changed"]
-    for key in ("file", "changed_files", "restart_policy", "validated", "diff"):
+    for key in ("file", "changed_files", "restart_policy", "validated", "validation", "diff"):
         assert checked[key] == done[key], f"{key} was predicted wrongly"
     after = contents(folder)
     for check in (True, False):
@@ -107,6 +109,7 @@ def test_restart_policy_that_comes_back(run_module: Run, project: Path, no_docke
     assert result["file"] == str(file)
     assert result["files"] == result["changed_files"] == [str(file)]
     assert result["validated"] is False
+    assert result["validation"].startswith("Compose has not checked the files: only docker-compose 1.29.2 is installed")
     assert "backup_file" not in result
     assert result["restart_policy"] == {
         "written": {"restart": "unless-stopped"},
@@ -290,7 +293,6 @@ def test_override_for_a_service_behind_an_anchor(run_module: Run, project: Path,
     assert result["restart_policy"]["effective"]["name"] == "no"
 
 
-@with_compose
 def test_compose_accepts(run_module: Run, project: Path, compose: dict[str, str]):
     args = {
         "project_src": str(project),
@@ -304,7 +306,6 @@ def test_compose_accepts(run_module: Run, project: Path, compose: dict[str, str]
     assert run_module("compose_service", args, env=compose)["validated"] is True
 
 
-@with_compose
 def test_compose_refuses_the_change(run_module: Run, project: Path, compose: dict[str, str]):
     args = {
         "project_src": str(project),
@@ -321,7 +322,6 @@ def test_compose_refuses_the_change(run_module: Run, project: Path, compose: dic
         assert contents(project) == before
 
 
-@with_compose
 def test_compose_refuses_the_project_as_it_is(run_module: Run, project: Path, compose: dict[str, str]):
     (project / "docker-compose.yml").write_text(BASE.replace("image: redis", "imagee: redis"))
     for args in ({}, {"restart": "always"}):
@@ -374,3 +374,125 @@ def test_broken_yaml_names_file_and_line(run_module: Run, project: Path, no_dock
         "compose_service", {"project_src": str(project), "service": "backend"}, env=no_docker, expect_failure=True
     )
     assert f"{project}/docker-compose.yml:4: not readable as YAML" in result["msg"]
+
+
+class Layout(NamedTuple):
+    """A project, the options for it, and the files after the run that differ.
+
+    :ivar checked: whether Compose can read the result before it is written.
+    """
+
+    files: dict[str, str]
+    options: dict[str, Any]
+    changed: dict[str, str]
+    checked: bool = True
+
+
+IMAGE = "services:\n  backend:\n    image: app\n"
+RESTART = "    restart: unless-stopped\n"
+FOLDER = {
+    ".env": "COMPOSE_FILE=deploy/base.yml:deploy/site.override.yml\nTAG=7\n",
+    "deploy/base.yml": "services:\n  backend:\n    image: app:${TAG:?}\n    env_file: app.env\n",
+    "deploy/app.env": "A=1\n",
+    "deploy/site.override.yml": "services:\n  backend:\n    user: app\n",
+    "compose.yaml": "services: {other: {image: x}}\n",
+}
+LAYOUTS = {
+    "compose_file": Layout(FOLDER, {}, {"deploy/base.yml": FOLDER["deploy/base.yml"] + RESTART}),
+    "compose_file_override": Layout(
+        FOLDER, {"target": "override"}, {"deploy/site.override.yml": FOLDER["deploy/site.override.yml"] + RESTART}
+    ),
+    "files": Layout(
+        {"a.yml": IMAGE, "b.yml": "services:\n  backend:\n    restart: always\n", "compose.yaml": "services: {}\n"},
+        {"files": ["a.yml", "b.yml"]},
+        {"b.yml": "services:\n  backend:\n    restart: unless-stopped\n"},
+    ),
+    "files_in_a_folder": Layout(
+        {"deploy/.env": "TAG=1\n", **{name: text for name, text in FOLDER.items() if name.startswith("deploy/")}},
+        {"files": ["deploy/base.yml"]},
+        {"deploy/base.yml": FOLDER["deploy/base.yml"] + RESTART},
+    ),
+    "files_with_override": Layout(
+        {"a.yml": IMAGE, "a.override.yml": "services: {}\n"},
+        {"files": ["a.yml", "a.override.yml"], "target": "override"},
+        {"a.override.yml": "services: {backend: {restart: unless-stopped}}\n"},
+    ),
+    "service_in_the_override_only": Layout(
+        {"compose.yaml": "services:\n  redis:\n    image: redis\n", "compose.override.yaml": IMAGE},
+        {},
+        {"compose.override.yaml": IMAGE + RESTART},
+    ),
+    "extends_in_the_file": Layout(
+        {"compose.yaml": "services:\n  base:\n    image: app\n    restart: always\n  backend:\n    extends: base\n"},
+        {},
+        {
+            "compose.yaml": "services:\n  base:\n    image: app\n    restart: always\n  backend:\n    extends: base\n"
+            + RESTART
+        },
+    ),
+    "extends_of_another_file": Layout(
+        {
+            "common/base.yml": IMAGE.replace("backend", "base"),
+            "compose.yaml": "services:\n  backend:\n    extends: {file: common/base.yml, service: base}\n",
+        },
+        {},
+        {"compose.yaml": "services:\n  backend:\n    extends: {file: common/base.yml, service: base}\n" + RESTART},
+    ),
+    "include": Layout(
+        {
+            "api/compose.yaml": IMAGE,
+            "compose.yaml": "include: [api/compose.yaml]\nservices:\n  redis: {image: redis}\n",
+        },
+        {},
+        {"api/compose.yaml": IMAGE + RESTART},
+        checked=False,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("layout", "program"),
+    list(zip(LAYOUTS.values(), itertools.cycle(BY_VERSION.values()))),
+    ids=[name for name, _program in zip(LAYOUTS, itertools.cycle(BY_VERSION))],
+)
+def test_layout(run_module: Run, tmp_path: Path, layout: Layout, program: str):
+    """The versions of Compose take turns."""
+    folder = tmp_path / "shop"
+    for name, text in layout.files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    args = {"project_src": str(folder), "service": "backend", "restart": "unless-stopped", **layout.options}
+    result = rhythm(run_module, args, shim(tmp_path / "compose", hand_on(program)))
+    assert contents(folder) == {**layout.files, **layout.changed}
+    assert result["changed_files"] == [str(folder / name) for name in layout.changed]
+    assert result["restart_policy"]["effective"]["name"] == "unless-stopped"
+    assert result["validated"] is layout.checked, result["validation"]
+    if layout.checked:
+        assert result["validation"] == "docker compose config accepts the files."
+    else:
+        assert result["validation"].startswith(
+            f"Compose has not checked the files: others include or extend {folder}/api"
+        )
+
+
+def test_folder_that_cannot_be_written(run_module: Run, project: Path, compose: dict[str, str]):
+    """Nothing can be changed, and what needs no change is told all the same."""
+    args = {"project_src": str(project), "service": "backend"}
+    subprocess.run(["mount", "--bind", "-o", "ro", str(project), str(project)], check=False, capture_output=True)
+    if os.access(project, os.W_OK):
+        pytest.skip("nothing can be mounted here")
+    try:
+        for options in ({"restart": "always"}, {"restart": "always", "target": "override"}):
+            messages = set()
+            for check in (True, False):
+                failed = run_module(
+                    "compose_service", {**args, **options}, check=check, env=compose, expect_failure=True
+                )
+                messages.add(failed["msg"])
+            (message,) = messages
+            assert message.startswith(f"{project}/docker-compose.") and "Read-only file system" in message
+        told = run_module("compose_service", args, env=compose)
+        assert not told["changed"] and told["validated"]
+    finally:
+        subprocess.run(["umount", str(project)], check=True)
+    assert contents(project) == {"docker-compose.yml": BASE}

@@ -83,6 +83,20 @@ def test_override(project, run_module):
     assert b'"3"]' in content(project)["docker-compose.override.yml"]
 
 
+def test_compose_file_in_a_folder(project, run_module):
+    """Paths in the file start at its folder, wherever Compose is started."""
+    (project / "deploy").mkdir()
+    for name in ("docker-compose.yml", "Dockerfile"):
+        (project / name).rename(project / "deploy" / name)
+    (project / ".env").write_text("COMPOSE_FILE=deploy/docker-compose.yml\n")
+    (project / "deploy" / ".env").write_text("LIMIT=2g\n")
+    for args in (arguments(project), arguments(project, workers="3", files=["deploy/docker-compose.yml"])):
+        done = run_module("worker_count", args)
+        assert done["changed"]
+        assert done["location"]["file"] == str(project / "deploy" / "Dockerfile")
+        assert not run_module("worker_count", args)["changed"]
+
+
 def test_backups(project, run_module):
     for number in ("2", "3", "5"):
         done = run_module("worker_count", arguments(project, workers=number, backup=True, backup_keep=2))
