@@ -6,5 +6,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 CHECKOUT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(CHECKOUT / ".ansible" / "collections"))
+sys.path[:0] = [str(Path(__file__).parent), str(CHECKOUT / ".ansible" / "collections")]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--record", action="store_true", help="write what the engine shows to tests/unit/.../recorded")

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,9 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file im
     interpolate,
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from compose_binary import BY_VERSION
 
-COMPOSE = shutil.which("docker-compose", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-with_compose = pytest.mark.skipif(COMPOSE is None, reason="there is no docker-compose to ask")
+each_compose = pytest.mark.parametrize("program", BY_VERSION.values(), ids=BY_VERSION)
 RECORDED = Path(__file__).parent / "recorded"
 
 
@@ -34,10 +32,10 @@ def write(folder: Path, **files: str) -> Path:
     return folder
 
 
-def config(folder: Path, *args: str) -> dict[str, Any]:
+def config(program: str, folder: Path) -> dict[str, Any]:
     """What Compose itself makes of a project."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-    command = [str(COMPOSE), *args, "--profile", "*", "config", "--format", "json"]
+    command = [program, "--profile", "*", "config", "--format", "json"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     data: dict[str, Any] = json.loads(done.stdout)
@@ -67,12 +65,12 @@ def test_discover(tmp_path: Path, names: list[str], expected: list[str] | None):
     assert discover(str(tmp_path)) == [str(tmp_path / name) for name in expected or names]
 
 
-@with_compose
+@each_compose
 @pytest.mark.parametrize("names", [case[1] for case in DISCOVERED], ids=[case[0] for case in DISCOVERED])
-def test_compose_takes_the_same_files(tmp_path: Path, names: list[str]):
+def test_compose_takes_the_same_files(program: str, tmp_path: Path, names: list[str]):
     for name in names:
         (tmp_path / name).write_text(f"name: x\nservices:\n  s:\n    image: i\n    labels: [{name}=1]\n")
-    labels = config(tmp_path)["services"]["s"]["labels"]
+    labels = config(program, tmp_path)["services"]["s"]["labels"]
     assert set(labels) == {os.path.basename(path) for path in discover(str(tmp_path))}
 
 
@@ -242,12 +240,12 @@ def canonical(service: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-@with_compose
+@each_compose
 @pytest.mark.parametrize("files", MERGES.values(), ids=MERGES.keys())
-def test_merged_as_compose_does(tmp_path: Path, files: dict[str, str]):
+def test_merged_as_compose_does(program: str, tmp_path: Path, files: dict[str, str]):
     write(tmp_path, **files, a__env="", b__env="")
     project = Project.load(str(tmp_path))
-    theirs = config(tmp_path)["services"]
+    theirs = config(program, tmp_path)["services"]
     assert set(project.names()) == set(theirs)
     for name, service in theirs.items():
         assert canonical(project.service(name)) == canonical(service)
@@ -440,13 +438,13 @@ def test_interpolate_refuses(text: str, message: str):
     assert "must be set" not in str(error.value)
 
 
-@with_compose
-def test_compose_reads_variables_alike(tmp_path: Path):
+@each_compose
+def test_compose_reads_variables_alike(program: str, tmp_path: Path):
     """Every value above, in one file, by Compose itself."""
     values = {f"V{index}": text for index, (text, _expected) in enumerate(INTERPOLATED)}
     document = {"services": {"s": {"image": "i", "environment": values}}}
     write(tmp_path, compose__yaml=yaml.safe_dump(document), __env="SET=value\nEMPTY=\n")
-    command = [str(COMPOSE), "config", "--format", "json"]
+    command = [program, "config", "--format", "json"]
     done = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, check=True, env={"HOME": str(tmp_path)}
     )
@@ -454,26 +452,53 @@ def test_compose_reads_variables_alike(tmp_path: Path):
     assert theirs == {f"V{index}": expected for index, (_text, expected) in enumerate(INTERPOLATED)}
 
 
+@each_compose
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("named", ["by .env", "by option", "not at all"])
+def test_compose_takes_variables_from_the_same_files(program: str, named: str, both: bool, tmp_path: Path):
+    folder = tmp_path / "deploy" if named != "not at all" else tmp_path
+    folder.mkdir(exist_ok=True)
+    text = "services:\n  s:\n    image: x${TAG:-none}-${HERE:-none}-${THERE:-none}\n    env_file: app.env\n"
+    write(folder, compose__yaml=text, app__env="A=1\n")
+    if both:
+        write(folder, __env="TAG=there\nTHERE=1\n")
+    write(tmp_path, __env="TAG=here\nHERE=1\n" + ("COMPOSE_FILE=deploy/compose.yaml\n" if named == "by .env" else ""))
+    files = ["deploy/compose.yaml"] if named == "by option" else []
+    command = [program, *(f"--file={name}" for name in files), "config", "--format", "json"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=True, env={"HOME": str(tmp_path)}
+    )
+    project = Project.load(str(tmp_path), files or None)
+    assert project.resolved("s")["image"] == json.loads(done.stdout)["services"]["s"]["image"]
+    assert project.directory == str(folder)
+
+
 # --- restart policies -------------------------------------------------------------------------------------------------
 
-# What the engine (20.10) showed, or None where it refused, after `docker compose create` of Compose 2.40.3 and 5.6.1.
+# What the engine (20.10) showed after `up`, or None where it refused; `pytest tests/engine --record` writes it anew.
 POLICIES = json.loads((RECORDED / "restart_policies.json").read_text())
 
 
-@pytest.mark.parametrize("case", POLICIES, ids=lambda case: f"{case['restart']}+{case['policy']}")
-def test_effective_restart_policy_is_what_the_engine_gets(case: dict[str, Any]):
-    text = "services:\n  s:\n    image: i\n"
-    if case["restart"]:
-        text += f"    restart: {case['restart']}\n"
-    if case["policy"]:
-        text += f"    deploy: {{restart_policy: {case['policy']}}}\n"
-    service = ComposeFile.parse(text.encode(), "compose.yaml").get(("services", "s"))
-    policy = effective_restart_policy(service)
+@pytest.fixture(scope="module")
+def policies(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """One service for each row of the table."""
+    text = "services:\n"
+    for index, case in enumerate(POLICIES):
+        text += f"  s{index}:\n    image: i\n"
+        text += f"    restart: {case['restart']}\n" if case["restart"] else ""
+        text += f"    deploy: {{restart_policy: {case['policy']}}}\n" if case["policy"] else ""
+    folder = tmp_path_factory.mktemp("policies")
+    return Project.load(str(write(folder, compose__yaml=text, __env="RESTART=unless-stopped\n")))
+
+
+@pytest.mark.parametrize("index", range(len(POLICIES)), ids=[f"{row['restart']}+{row['policy']}" for row in POLICIES])
+def test_effective_restart_policy_is_what_the_engine_gets(index: int, policies: Project):
+    policy, engine = effective_restart_policy(policies.resolved(f"s{index}")), POLICIES[index]["engine"]
     refused = any("refuses to create the container" in note for note in policy.notes)
-    assert refused == (case["engine"] is None)
-    if case["engine"]:
-        assert [policy.name, policy.maximum_retry_count] == case["engine"]
-        assert policy.survives_reboot == (case["engine"][0] in ("always", "unless-stopped"))
+    assert refused == (engine is None)
+    if engine:
+        assert [policy.name, policy.maximum_retry_count] == engine
+        assert policy.survives_reboot == (engine[0] in ("always", "unless-stopped"))
 
 
 def test_restart_policy_notes():
