@@ -121,7 +121,7 @@ class Git:
                 stderr=subprocess.PIPE,
                 start_new_session=True,
             )
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise HotfixError(
                 "this is a git work tree but git is not installed", path=self.top, remedy="Install git"
             ) from error

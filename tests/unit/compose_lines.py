@@ -47,7 +47,7 @@ def child(node: Any, key: str) -> tuple[int, int] | None:
     """The index of a key in a mapping or of a ``NAME=value`` in a list, and the line on which its text starts."""
     for index, item in enumerate(node.value if isinstance(node, yaml.CollectionNode) else ()):
         start = item[0] if isinstance(node, yaml.MappingNode) else item
-        if start.value == key or (isinstance(node, yaml.SequenceNode) and str(start.value).split("=")[0] == key):
+        if start.value == key or (isinstance(node, yaml.SequenceNode) and str(start.value).partition("=")[0] == key):
             return index, start.start_mark.line
     return None
 

@@ -22,18 +22,20 @@ from compose_binary import BY_VERSION
 
 Read = "dict[str, str] | None"
 # What the readers find in their own environment: nothing that a file refers to.
-ENVIRONMENT = {"PATH": "/nowhere", "HOME": "/nowhere"}
+# Below a folder that does not exist, so that a redirection to ~ makes nothing.
+ENVIRONMENT = {"PATH": "/nowhere/bin", "HOME": "/nowhere/home"}
 _BATCH = 400
 logging.getLogger("dotenv").setLevel(logging.ERROR)  # it warns of each line that it cannot read
 _NAMED = re.compile(r"/(\d+)\.env\b")
 _SHOW = r"""
-# The names are given as arguments. No program is found through PATH, and what a redirection writes goes into a folder.
+# The names are given as arguments. No program is found through PATH; what a redirection writes goes into a folder, and
+# into no file of the machine that a pattern happens to name.
 show() { for n in "${names[@]}"; do [ -z "${!n+x}" ] || printf '%s=%s\0' "$n" "${!n}"; done; printf 'END\0'; } >&3
 names=("$@")
 exec 3>&1
 while IFS= read -r file; do
   printf 'FILE\0'
-  ( trap show EXIT; unset "$@"; set --; . "../$file" >/dev/null 2>&1 </dev/null )
+  ( set -f; trap show EXIT; unset "$@"; set --; . "../$file" >/dev/null 2>&1 </dev/null )
   printf 'AFTER\0'
 done < ../list
 """

@@ -555,8 +555,10 @@ def test_secrets_of_a_tracked_environment_file_are_not_shown(run_module: Run, pr
 def test_missing_directory_and_missing_git(run_module: Run, project: Project) -> None:
     failed = run_module("git_update", {"project_src": "/nowhere"}, expect_failure=True)
     assert "/nowhere: there is no such directory" in failed["msg"]
-    failed = run_module("git_update", project.args(), env={"PATH": "/nowhere"}, expect_failure=True)
-    assert "git is not installed" in failed["msg"]
+    # The second one is no folder.
+    for path in ("/nowhere", __file__):
+        failed = run_module("git_update", project.args(), env={"PATH": path}, expect_failure=True)
+        assert "git is not installed" in failed["msg"]
 
 
 # --- killed, full disk, changed meanwhile ----------------------------------------------------------------------------
