@@ -67,15 +67,14 @@ def _bash(files: Sequence[bytes], names: Sequence[str]) -> list[Read]:
     read: list[dict[str, str | None]] = [dict(one) for one in readers.bash(seen, usual)]
     counts = [Counter(_names(data, PORTABLE)) for data in files]
     doubtful = [
-        n
-        for n, count in enumerate(counts)
-        if b"\0" in files[n] or max(count.values(), default=0) > 1 or not count.keys() <= read[n].keys()
+        n for n, count in enumerate(counts) if max(count.values(), default=0) > 1 or not count.keys() <= read[n].keys()
     ]
     for n, fine in zip(doubtful, readers.bash_can_read([seen[n] for n in doubtful])):
-        if not fine or b"\0" in files[n]:  # bash leaves such a character out, or takes the file for a program
+        if not fine:
             several = [name for name, count in counts[n].items() if count > 1]
             read[n] = {**dict.fromkeys(usual, ANYTHING), **read[n], **dict.fromkeys(several, ANYTHING)}
-    return [*read]
+    # bash leaves a NUL out, or takes the file for a program: no such file is one for a shell.
+    return [dict.fromkeys(usual, ANYTHING) if b"\0" in data else one for data, one in zip(files, read)]
 
 
 ANYTHING = "\0anything"  # no variable can have this value
