@@ -19,6 +19,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import (
     variables,
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_readers import read_as_python_dotenv
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_shell import read_as_shell
 from compose_binary import BY_VERSION
 
 Values = Mapping[str, Optional[str]]
@@ -116,6 +117,8 @@ def _wrong(case: Case, read: Mapping[bytes, Read], reader: str) -> Iterator[str]
             continue
         if new.get(name) != value and new.get(name) is not ANYTHING:
             yield f"{name} is {new.get(name)!r}"
+    if reader == "bash" and _mended(case):
+        return
     followers = _followers(case)
     for name in {**old, **new}:
         same = old.get(name) == new.get(name) and (name in old) == (name in new)
@@ -127,6 +130,14 @@ def _written(case: Case) -> set[str]:
     """The wanted variables whose lines were changed."""
     old, new = (parse(data, dialect=case.dialect).written(case.wanted) for data in (case.before, case.after))
     return {name for name in case.wanted if old[name] != new[name]}
+
+
+def _mended(case: Case) -> bool:
+    """Whether a shell did not get beyond a line that was changed, and now goes on to lines that it has never read."""
+    document = parse(case.before)
+    stop = read_as_shell(document.text).stop
+    changed = [entry for name in _written(case) for entry in document.occurrences(name)]
+    return stop is not None and stop in {document.lines(entry)[0] for entry in changed}
 
 
 def _followers(case: Case) -> set[str]:
