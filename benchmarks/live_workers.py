@@ -140,7 +140,7 @@ class Droplet:
         self.run(f"cd {PROJECT}; docker compose --progress quiet up --detach")
         while time.monotonic() - began < 60:
             try:
-                with urllib.request.urlopen(f"{self.url}/short", timeout=2):  # noqa: S310
+                with urllib.request.urlopen(f"{self.url}/short", timeout=2):  # noqa: S310  (a URL of this machine)
                     return time.monotonic() - began
             except OSError:
                 time.sleep(0.1)

@@ -113,7 +113,7 @@ def compare(git: Git, before: str, after: str, env: Mapping[str, str]) -> dict[s
 def observe(git: Git, paths: Iterable[str]) -> dict[str, Entry | None]:
     """What lies in the work tree at these paths now, as git would store it. A folder counts as no file."""
     seen: dict[str, Entry | None] = {}
-    regular: list[str] = []
+    modes: dict[str, str] = {}
     for path in paths:
         seen[path] = None
         full = os.path.join(git.top, path)
@@ -124,14 +124,13 @@ def observe(git: Git, paths: Iterable[str]) -> dict[str, Entry | None]:
                 blob = git.run("hash-object", "--stdin", stdin=target).stdout.decode().strip()
                 seen[path] = Entry(LINK, blob)
             elif stat.S_ISREG(mode):
-                seen[path] = Entry(REGULAR[1] if mode & stat.S_IXUSR else REGULAR[0], "")
-                regular.append(path)
+                modes[path] = REGULAR[1] if mode & stat.S_IXUSR else REGULAR[0]
             elif not stat.S_ISDIR(mode):
                 seen[path] = Entry(oct(mode), "special")
-    for start in range(0, len(regular), 200):
-        batch = regular[start : start + 200]
+    for start in range(0, len(modes), 200):
+        batch = list(modes)[start : start + 200]
         for path, blob in zip(batch, git.text("hash-object", "--", *batch).splitlines()):
-            seen[path] = Entry(seen[path].mode, blob)  # type: ignore[union-attr]
+            seen[path] = Entry(modes[path], blob)
     return seen
 
 

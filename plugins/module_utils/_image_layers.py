@@ -192,7 +192,8 @@ class Archive:
 
     def _layer(self, content: _Peeked) -> Layer:
         layer = Layer()
-        with tarfile.open(fileobj=content, mode="r|*") as tar:  # type: ignore[call-overload]
+        stream: Any = content  # of the file interface tarfile takes no more than read()
+        with tarfile.open(fileobj=stream, mode="r|*") as tar:
             for member in _members(tar):
                 path = posixpath.normpath("/" + member.name)
                 folder, name = posixpath.split(path)
@@ -251,7 +252,7 @@ def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         if member is None:
             return
         yield member
-        tar.members = []  # type: ignore[attr-defined]
+        tar.members = []  # type: ignore[attr-defined]  # the stubs leave this attribute out
 
 
 def compare(data: bytes, sought: Wanted) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -24,6 +24,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._redis_library i
 FunctionDefinition = (ast.FunctionDef, ast.AsyncFunctionDef)
 ScopeNodes = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef, ast.Module)
 CONTEXT_MANAGERS = ("contextmanager", "asynccontextmanager")
+PROPERTIES = {"property", "cached_property"}
 CACHES = ("lru_cache", "cache", "cached", "alru_cache")
 # They make a coroutine function of a plain one, or the reverse.
 TURNERS = ("async_to_sync", "sync_to_async")
@@ -421,8 +422,10 @@ class Program:
         found: list[Value] = []
         for binding in self.bindings(owner.source, owner.node).get(name, []):
             for value in self._bound(owner.source, binding):
-                is_property = isinstance(value, Function) and decorators(value.node) & {"property", "cached_property"}
-                found += self.returned(value) if is_property and is_instance else [value]  # type: ignore[arg-type]
+                if is_instance and isinstance(value, Function) and decorators(value.node) & PROPERTIES:
+                    found += self.returned(value)
+                else:
+                    found.append(value)
         for statement in ast.walk(owner.node):
             for target, assigned in _attribute_assignments(statement):
                 if target.attr == name and ast.unparse(target.value) in ("self", "cls", owner.node.name):

@@ -361,10 +361,9 @@ class Judge:
         classes = [v.of for v in values if isinstance(v, Instance)]
         classes += [v.of.of for v in values if isinstance(v, Pending) and isinstance(v.of, Instance)]
         found = [cls for cls in classes if self.is_client(cls)]
-        is_held = isinstance(expression, ast.Attribute) and any(is_redis_library(cls) for cls in classes)
         # redis_client.redis.aclose(), redis_client.connection_pool.disconnect(): through the wrapper.
-        if not found and is_held and self.clients(source, expression.value)[0]:  # type: ignore[attr-defined]
-            found = classes
+        if not found and isinstance(expression, ast.Attribute) and any(is_redis_library(cls) for cls in classes):
+            found = classes if self.clients(source, expression.value)[0] else found
         return self.program.most_special(found), is_pending
 
     # -- places ----------------------------------------------------------------------------------------------------

@@ -573,8 +573,12 @@ class Rewriter:
 
     def _is_reset(self, node: ast.stmt) -> bool:
         """``redis_client = None``."""
-        is_none = isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and node.value.value is None
-        return is_none and ast.unparse(node.targets[0]) == self._one_line(self.site.receiver)  # type: ignore[attr-defined]
+        return (
+            isinstance(node, ast.Assign)
+            and isinstance(node.value, ast.Constant)
+            and node.value.value is None
+            and ast.unparse(node.targets[0]) == self._one_line(self.site.receiver)
+        )
 
     def _made(self) -> set[str]:
         """Names that are made from an attempt: ``closer = getattr(client, "close")``, ``result = closer()``."""
@@ -757,8 +761,8 @@ class Rewriter:
         found = local or everywhere
         return "'" if found.count("'") > found.count('"') else '"'
 
-    def _indent(self, statement: ast.AST) -> str:
-        line = self.lines[statement.lineno - 1]  # type: ignore[attr-defined]
+    def _indent(self, statement: ast.stmt) -> str:
+        line = self.lines[statement.lineno - 1]
         return line[: len(line) - len(line.lstrip())]
 
     def _unit(self) -> str:
@@ -859,9 +863,9 @@ def _newline(text: str) -> str:
     return max(counts, key=lambda end: counts[end])
 
 
-def _end(node: ast.AST) -> int:
-    end: int = node.end_lineno  # type: ignore[attr-defined]
-    return end
+def _end(node: ast.stmt | ast.ExceptHandler) -> int:
+    """The last line of a statement; ``ast.parse`` always tells."""
+    return node.end_lineno or node.lineno
 
 
 def _line(node: ast.stmt) -> int:

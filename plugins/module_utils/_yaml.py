@@ -202,14 +202,14 @@ class Tree:
 
     def merged(self, node: yaml.MappingNode) -> list[yaml.MappingNode]:
         """The mappings that ``<<`` brings into a mapping, strongest first."""
-        sources: list[yaml.Node] = []
+        sources: list[yaml.MappingNode] = []
         for key_node, value in node.value:
             if key_node.tag == MERGE:
                 sources += value.value if isinstance(value, yaml.SequenceNode) else [value]
         for source in sources:
             if not isinstance(source, yaml.MappingNode):
                 raise self.error("the merge key << needs a mapping", self.line(source.start_mark.index))
-        return sources  # type: ignore[return-value]
+        return sources
 
     def _build(self, node: Any, path: tuple[Key, ...]) -> Any:
         self._budget -= 1

@@ -101,7 +101,7 @@ def plant(droplet: Droplet, table: Table) -> None:
     serve_git(droplet, made["git"])
     droplet.sh(f"echo 'root:{made['become']}' | chpasswd")
     droplet.sh(JOE)
-    droplet.sh(f"cd {PROJECT}; docker compose up --detach --build --quiet-pull >/root/up.log 2>&1; rm /root/up.log")
+    droplet.sh(f"cd {PROJECT}; docker compose up --detach --build --quiet-pull >/dev/null 2>&1")
 
 
 SIZES = {
@@ -131,19 +131,17 @@ ARG NPM_TOKEN
 """
 JOE = """
 useradd --create-home --shell /bin/bash joe
-mkdir /home/joe/.ssh
-cp /root/.ssh/authorized_keys /home/joe/.ssh/
-chown -R joe:joe /home/joe/.ssh
-chmod 700 /home/joe/.ssh; chmod 600 /home/joe/.ssh/authorized_keys
+cp /etc/ssh/authorized_keys/root /etc/ssh/authorized_keys/joe
+chmod 644 /etc/ssh/authorized_keys/joe
 """
 
 
 def serve_git(droplet: Droplet, secret: str) -> None:
     """Move the origin behind a server that wants a token, which is in the address as many people have it."""
-    droplet.write("/root/git_server.py", (HERE / "git_server.py").read_text(encoding="utf-8"))
-    droplet.write("/root/git-token", f"deploy:{secret}")
+    droplet.write("/srv/git_server.py", (HERE / "git_server.py").read_text(encoding="utf-8"))
+    droplet.write("/srv/git-token", f"deploy:{secret}")
     droplet.sh(
-        "chmod 600 /root/git-token; systemd-run --quiet --unit=git-server python3 /root/git_server.py /root/git-token"
+        "chmod 600 /srv/git-token; systemd-run --quiet --unit=git-server python3 /srv/git_server.py /srv/git-token"
     )
     config = f"{PROJECT}/.git/config"
     droplet.replace(config, "/srv/git/", f"http://deploy:{secret}@127.0.0.1:8418/")

@@ -27,7 +27,7 @@ from search import Found, Table, search
 from stand_in import ENV, HERE, PROJECT, Droplet, learn, plant, token
 
 CHECKOUT = HERE.parents[1]
-KEPT = "/root/kept"
+KEPT = "/srv/kept"
 STATE = "/var/lib/composeops"
 # What may hold secrets: a file, which of them (both as regular expressions), and why.
 MEANT = (
@@ -51,7 +51,7 @@ MEANT = (
         "user",
         "what the engine says of a user that is none",
     ),
-    (r"/root/git-token", "git", "the password file of this test's git server"),
+    (r"/srv/git-token", "git", "the password file of this test's git server"),
 )
 # A container's own program, which shows what its operator puts on its command line.
 OWN_COMMAND = re.compile(r"redis-server ")
@@ -78,8 +78,8 @@ OPEN_FILES = "for path in {}; do test ! -e $path || find $path -perm /077 -print
 TEMPORARY = (
     "/tmp/*",
     "/var/tmp/*",
-    "/root/.ansible/tmp/*",
-    "/home/joe/.ansible/tmp/*",
+    "~root/.ansible/tmp/*",
+    "~joe/.ansible/tmp/*",
     f"{PROJECT}/.env*",
     f"{PROJECT}/..env*",
 )

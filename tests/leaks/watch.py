@@ -42,7 +42,7 @@ def main():
             # A container's own processes get the secrets from Compose, and so do its helpers, which only root can read.
             if COMPOSE_HELPER not in environment and not IN_CONTAINER.search(text_of(f"/proc/{pid}/cgroup")):
                 environments.add(environment)
-        for path in (path for pattern in temporary for path in glob.glob(pattern)):
+        for path in (path for pattern in temporary for path in glob.glob(os.path.expanduser(pattern))):
             try:
                 found = os.lstat(path)
             except OSError:

@@ -102,7 +102,7 @@ def emptied(text: str, other: str, path: tuple[str, ...]) -> set[int]:
             break
         nodes = [value_at(node, place[0]) for node, place in zip(nodes, found) if place]
         if any(isinstance(node, yaml.MappingNode) and not node.value for node in nodes):
-            lines.add(found[0][1])  # type: ignore[index]
+            lines.add(found[0][1])
     return lines
 
 

@@ -24,7 +24,7 @@ _redis_client: RedisClient | None = None
 
 async def get_redis_client() -> RedisClient:
     """The process's Redis client, connected at its first use."""
-    global _redis_client  # noqa: PLW0603
+    global _redis_client  # noqa: PLW0603  # the singleton of a module, as applications of this kind have it
     if _redis_client is None:
         client = RedisClient(get_settings().redis_url)
         await client.connect()

@@ -124,7 +124,7 @@ class OneWay(io.RawIOBase):
 
 def search(archive: bytes, wanted: Wanted | None = None, limit: int = LIMIT) -> list[Finding]:
     reading = Archive(sought() if wanted is None else wanted, limit)
-    reading.read(OneWay(archive))  # type: ignore[arg-type]
+    reading.read(OneWay(archive))
     findings = judge_layers("shop:1", reading.layers())
     for secret in (JWT, KEY, OTHER, "hunter2", "dev-key"):
         assert secret not in repr(findings)

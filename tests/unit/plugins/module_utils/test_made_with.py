@@ -124,7 +124,7 @@ class Project:
 
     def docker(self) -> Docker:
         docker = Docker(self.run)
-        docker.command = lambda *args: ["docker", *args]  # type: ignore[method-assign]
+        docker.command = lambda *args: ["docker", *args]
         docker._compose = ["docker", "compose"], "2"
         return docker
 

@@ -68,7 +68,7 @@ class Supervised:
 def supervised() -> Iterator[Supervised]:
     one = Supervised()
     for pid in one.pids:
-        until(lambda pid=pid: b"multiprocessing" in Path(f"/proc/{pid}/cmdline").read_bytes())  # type: ignore[misc]
+        until(lambda pid=pid: b"multiprocessing" in Path(f"/proc/{pid}/cmdline").read_bytes())
     yield one
     for pid in children(one.process.pid) or []:
         os.kill(pid, signal.SIGKILL)
@@ -128,7 +128,7 @@ def test_a_new_worker_is_taken_in(supervised: Supervised) -> None:
     watch = Watch(supervised.processes)
     watch.look()
     new = int(supervised.tell("start"))
-    until(lambda: watch.look() or new in watch.known)  # type: ignore[func-returns-value]
+    until(lambda: watch.look() or new in watch.known)
 
 
 def test_a_supervisor_that_waits_is_silent(supervised: Supervised, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -612,7 +612,7 @@ def run_until_step(project: Project, number: int, scratch: Path) -> bool:
                 step()
             return run(self, *args, **kwargs)
 
-        _git.Git.run = counted_run  # type: ignore[method-assign]
+        _git.Git.run = counted_run
         try:
             _git_update.update(str(project.server), _git.Request(), str(scratch))
         except BaseException:
