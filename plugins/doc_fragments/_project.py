@@ -19,6 +19,10 @@ options:
       - By default the files that Compose itself would load, C(COMPOSE_FILE) and override files included.
     type: list
     elements: path
+"""
+
+    SERVICE = r"""
+options:
   service:
     description:
       - Name of the service in the Compose project.

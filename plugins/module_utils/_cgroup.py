@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ansible_collections.composeops.hotfix.plugins.module_utils._kernel_files import kernel_text
+
 # Version 1 says "no limit" with the largest number of whole pages in 63 bits.
 UNLIMITED = 1 << 62
 
@@ -62,12 +64,12 @@ def memory(pid: int, container_id: str = "", *, proc: str = "/proc") -> Memory:
         names = ("memory.max", "memory.current", "memory.peak", "memory.events")
     else:
         names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control")
-    limits = [_number(_read(folder, names[0])) for folder in _upwards(group)]
-    kills = re.search(r"^oom_kill (\d+)$", _read(group.path, names[3]), re.MULTILINE)
+    limits = [_number(kernel_text(f"{folder}/{names[0]}")) for folder in _upwards(group)]
+    kills = re.search(r"^oom_kill (\d+)$", kernel_text(f"{group.path}/{names[3]}"), re.MULTILINE)
     return Memory(
         limit=min((limit for limit in limits if limit is not None and limit < UNLIMITED), default=None),
-        usage=_number(_read(group.path, names[1])),
-        peak=_number(_read(group.path, names[2])),
+        usage=_number(kernel_text(f"{group.path}/{names[1]}")),
+        peak=_number(kernel_text(f"{group.path}/{names[2]}")),
         oom_kills=int(kills.group(1)) if kills else None,
     )
 
@@ -86,12 +88,12 @@ def cpu_use(pid: int, container_id: str = "", *, proc: str = "/proc") -> CpuUse:
     group = find_group(pid, "cpu", container_id, proc=proc)
     if group is None:
         return CpuUse(None, None, None)
-    fields = dict(re.findall(r"^(\w+) (\d+)$", _read(group.path, "cpu.stat"), re.MULTILINE))
+    fields = dict(re.findall(r"^(\w+) (\d+)$", kernel_text(f"{group.path}/cpu.stat"), re.MULTILINE))
     if group.version == 2:
         used, waited = int(fields.get("usage_usec", 0)) / 1e6, int(fields.get("throttled_usec", 0)) / 1e6
     else:
         accounts = find_group(pid, "cpuacct", container_id, proc=proc)
-        used = (_number(_read(accounts.path, "cpuacct.usage")) or 0) / 1e9 if accounts else 0.0
+        used = (_number(kernel_text(f"{accounts.path}/cpuacct.usage")) or 0) / 1e9 if accounts else 0.0
         waited = int(fields.get("throttled_time", 0)) / 1e9
     periods = int(fields.get("nr_periods", 0))
     if not periods:
@@ -105,7 +107,7 @@ def find_group(pid: int, controller: str, container_id: str = "", *, proc: str =
     ``/proc/<pid>/cgroup`` gives the group relative to this process's cgroup namespace, as do the roots in a mount
     table. Where our own mounts do not show the group, those of the container do.
     """
-    lines = [line.split(":", 2) for line in _read(f"{proc}/{pid}", "cgroup").splitlines()]
+    lines = [line.split(":", 2) for line in kernel_text(f"{proc}/{pid}/cgroup").splitlines()]
     paths = {name: path for _number, names, path in lines for name in names.split(",")}
     version, path = (1, paths[controller]) if controller in paths else (2, paths.get("", ""))
     path = _container_part(path, container_id)
@@ -138,7 +140,7 @@ def _below(path: str, root: str) -> str | None:
 
 def _mounts(table: str, controller: str, version: int) -> Iterator[tuple[str, str]]:
     """Root and mount point of each mount of a hierarchy: https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html."""
-    for line in _read(table, "mountinfo").splitlines():
+    for line in kernel_text(f"{table}/mountinfo").splitlines():
         before, _dash, after = line.partition(" - ")
         kind, _source, options = [*after.split(" ", 2), "", ""][:3]
         wanted = kind == "cgroup2" if version == 2 else kind == "cgroup" and controller in options.split(",")
@@ -163,21 +165,15 @@ def _upwards(group: Group) -> Iterator[str]:
 
 def _quota(folder: str, version: int) -> Iterator[float]:
     if version == 2:
-        quota, period = [*_read(folder, "cpu.max").split(), "", ""][:2]
+        quota, period = [*kernel_text(f"{folder}/cpu.max").split(), "", ""][:2]
     else:
-        quota, period = _read(folder, "cpu.cfs_quota_us").strip(), _read(folder, "cpu.cfs_period_us").strip()
+        quota, period = (
+            kernel_text(f"{folder}/cpu.cfs_quota_us").strip(),
+            kernel_text(f"{folder}/cpu.cfs_period_us").strip(),
+        )
     if quota.isdigit() and period.isdigit() and int(period):
         yield int(quota) / int(period)
 
 
 def _number(text: str) -> int | None:
     return int(text) if text.strip().isdigit() else None
-
-
-def _read(folder: str, name: str) -> str:
-    """A file's text, empty when there is none: which files exist depends on the kernel."""
-    try:
-        with open(os.path.join(folder, name), encoding="ascii", errors="replace") as stream:
-            return stream.read()
-    except OSError:
-        return ""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Process
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._kernel_files import kernel_text
 from ansible_collections.composeops.hotfix.plugins.module_utils._processes import workers
 
 LISTENING = "0A"  # TCP_LISTEN, include/net/tcp_states.h
@@ -46,7 +47,7 @@ class Supervisor:
 
     def catches(self, *signals: int) -> bool:
         """Whether the process has handlers of its own for signals; their default may be to stop it."""
-        found = re.search(r"^SigCgt:\s*([0-9a-f]+)$", _read(f"{self.proc}/{self.pid}/status"), re.MULTILINE)
+        found = re.search(r"^SigCgt:\s*([0-9a-f]+)$", kernel_text(f"{self.proc}/{self.pid}/status"), re.MULTILINE)
         mask = int(found[1], 16) if found else 0
         return all(mask >> (number - 1) & 1 for number in signals)
 
@@ -78,7 +79,7 @@ class Supervisor:
         return found
 
     def _process(self, pid: int, ppid: int) -> Process:
-        words = tuple(_read(f"{self.proc}/{pid}/cmdline").rstrip("\0").split("\0"))
+        words = tuple(kernel_text(f"{self.proc}/{pid}/cmdline").rstrip("\0").split("\0"))
         return Process(pid, ppid, " ".join(words), words)
 
     def _accepting(self, pids: tuple[int, ...]) -> list[int]:
@@ -95,7 +96,7 @@ class Supervisor:
                 if target in listening:
                     sockets.add(descriptor)
                 elif target == "anon_inode:[eventpoll]":
-                    text = _read(f"{self.proc}/{pid}/fdinfo/{descriptor}")
+                    text = kernel_text(f"{self.proc}/{pid}/fdinfo/{descriptor}")
                     watched.update(re.findall(r"^tfd:\s*(\d+)", text, re.MULTILINE))
             if sockets & watched:
                 found.append(pid)
@@ -104,7 +105,7 @@ class Supervisor:
 
 def _stat(proc: str, pid: int) -> tuple[int, int, bool] | None:
     """Parent, start in clock ticks since the host's boot, and whether the process has ended."""
-    fields = _read(f"{proc}/{pid}/stat").rpartition(")")[2].split()
+    fields = kernel_text(f"{proc}/{pid}/stat").rpartition(")")[2].split()
     return (int(fields[1]), int(fields[19]), fields[0] in "ZX") if len(fields) > 19 else None
 
 
@@ -112,9 +113,9 @@ def _listening(folder: str) -> set[str]:
     """The sockets of a network namespace that take connections, as the links of descriptors name them."""
     inodes = []
     for name in ("tcp", "tcp6"):
-        rows = [line.split() for line in _read(f"{folder}/{name}").splitlines()[1:]]
+        rows = [line.split() for line in kernel_text(f"{folder}/{name}").splitlines()[1:]]
         inodes += [row[9] for row in rows if len(row) > 9 and row[3] == LISTENING]
-    rows = [line.split() for line in _read(f"{folder}/unix").splitlines()[1:]]
+    rows = [line.split() for line in kernel_text(f"{folder}/unix").splitlines()[1:]]
     inodes += [row[6] for row in rows if len(row) > 6 and int(row[3], 16) & ACCEPTING]
     return {f"socket:[{inode}]" for inode in inodes}
 
@@ -126,12 +127,3 @@ def _descriptors(folder: str) -> list[tuple[str, str]]:
             with contextlib.suppress(OSError):
                 found.append((name, os.readlink(f"{folder}/{name}")))
     return found
-
-
-def _read(path: str) -> str:
-    """A file's text, empty when the process is gone or may not be looked at."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read()
-    except OSError:
-        return ""

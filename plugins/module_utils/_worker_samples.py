@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Process
+from ansible_collections.composeops.hotfix.plugins.module_utils._kernel_files import kernel_text
 from ansible_collections.composeops.hotfix.plugins.module_utils._processes import workers
 
 # Seconds between two looks. A hundredth of a processor is enough for twenty a second.
@@ -88,7 +89,7 @@ class Window(NamedTuple):
 
 def stat(pid: int, *, proc: str = "/proc") -> Stat | None:
     """A process's state; None when there is none. Who is not root reads 0 for the wait status."""
-    fields = _read(f"{proc}/{pid}/stat").rpartition(")")[2].split()
+    fields = kernel_text(f"{proc}/{pid}/stat").rpartition(")")[2].split()
     if len(fields) < 50:
         return None
     cpu = (int(fields[11]) + int(fields[12])) / TICKS
@@ -99,18 +100,18 @@ def stat(pid: int, *, proc: str = "/proc") -> Stat | None:
 
 def uptime(*, proc: str = "/proc") -> float:
     """Seconds since the host's boot."""
-    return float(_read(f"{proc}/uptime").split()[0])
+    return float(kernel_text(f"{proc}/uptime").split()[0])
 
 
 def inner_pid(pid: int, *, proc: str = "/proc") -> int:
     """The number that the container itself gives to a process."""
-    found = re.search(r"^NSpid:.*?(\d+)$", _read(f"{proc}/{pid}/status"), re.MULTILINE)
+    found = re.search(r"^NSpid:.*?(\d+)$", kernel_text(f"{proc}/{pid}/status"), re.MULTILINE)
     return int(found[1]) if found else pid
 
 
 def switches(pid: int, *, proc: str = "/proc") -> int:
     """How often a process's first thread has gone to sleep by itself."""
-    found = re.search(r"^voluntary_ctxt_switches:\s*(\d+)$", _read(f"{proc}/{pid}/status"), re.MULTILINE)
+    found = re.search(r"^voluntary_ctxt_switches:\s*(\d+)$", kernel_text(f"{proc}/{pid}/status"), re.MULTILINE)
     return int(found[1]) if found else 0
 
 
@@ -226,7 +227,7 @@ class Watch:
             state = stat(pid, proc=self.proc)
             if state is None or self.others.get(pid) == state.started:
                 continue
-            words = tuple(_read(f"{self.proc}/{pid}/cmdline").rstrip("\0").split("\0"))
+            words = tuple(kernel_text(f"{self.proc}/{pid}/cmdline").rstrip("\0").split("\0"))
             process = Process(pid, supervisor.pid, " ".join(words), words)
             if pid in workers([supervisor, process]).pids or state.ended:
                 self.known[pid] = _Child(pid, state, self.proc)
@@ -300,12 +301,3 @@ def _names(folder: str) -> list[str]:
         return os.listdir(folder)
     except OSError:
         return []
-
-
-def _read(path: str) -> str:
-    """A file's text, empty when the process is gone or may not be looked at."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read()
-    except OSError:
-        return ""

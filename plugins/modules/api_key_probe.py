@@ -21,6 +21,7 @@ description:
 author:
   - composeops.hotfix contributors (@composeops)
 extends_documentation_fragment:
+  - composeops.hotfix._keys
   - composeops.hotfix._attributes
   - composeops.hotfix._attributes.INFO
 options:
@@ -51,22 +52,6 @@ options:
       - Text before the key in that header, for instance C(Bearer) and a space.
     type: str
     default: ""
-  path:
-    description:
-      - The C(.env) file with the current keys.
-    type: path
-    required: true
-  name:
-    description:
-      - The variable that holds them.
-    type: str
-    default: VALID_API_KEYS
-  format:
-    description:
-      - How it holds them, as for M(composeops.hotfix.key_rotation).
-    type: str
-    choices: [auto, json_list, csv, scalar]
-    default: auto
   refused:
     description:
       - Keys that must be refused, even when O(path) still holds them.

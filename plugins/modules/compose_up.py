@@ -15,6 +15,7 @@ description:
     files are masked. Of a success it shows nothing that Compose printed.
   - The operator's C(COMPOSE_*) variables, and those that C(.env) sets, are not taken from the shell.
 extends_documentation_fragment:
+  - composeops.hotfix._project
   - composeops.hotfix._attributes
 attributes:
   check_mode:
@@ -29,15 +30,7 @@ attributes:
       - Not with O(recreate=always), or where a build makes another image each time.
 options:
   project_src:
-    description: Directory of the Compose project on the managed host.
-    type: path
     required: true
-  files:
-    description:
-      - Compose files, relative to O(project_src), in the order in which Compose merges them.
-      - By default the files that Compose itself would load, C(COMPOSE_FILE) and override files included.
-    type: list
-    elements: path
   services:
     description: The services.
     type: list

@@ -28,6 +28,7 @@ requirements:
   - Docker Engine 20.10 or newer
 extends_documentation_fragment:
   - composeops.hotfix._project
+  - composeops.hotfix._project.SERVICE
   - composeops.hotfix._project.CONTAINER
   - composeops.hotfix._attributes
   - composeops.hotfix._attributes.INFO
@@ -221,6 +222,12 @@ environment_list:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._container_facts import MISSING, facts
+from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import (
+    OPTIONS,
+    REQUIRED,
+    find_container,
+    named_container,
+)
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 
 
@@ -228,23 +235,17 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
-            "container": {"type": "str"},
-            "project_src": {"type": "path"},
-            "files": {"type": "list", "elements": "path"},
-            "service": {"type": "str"},
+            **OPTIONS,
             "required": {"type": "bool", "default": False},
         },
-        required_one_of=[("container", "project_src")],
-        mutually_exclusive=[("container", "project_src")],
-        required_by={"project_src": "service", "service": "project_src"},
+        **REQUIRED,
         supports_check_mode=True,
     )
     options = module.params
     docker = Docker()
-    which = options["container"], options["project_src"], options["service"]
-    find = docker.container if options["required"] else docker.lookup
+    find = named_container if options["required"] else find_container
     try:
-        inspect = find(*which, files=options["files"] or ())
+        inspect = find(docker, options)
         result = facts(docker, inspect) if inspect else MISSING
     except HotfixError as error:
         module.fail_json(msg=str(error))

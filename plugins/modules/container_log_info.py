@@ -75,6 +75,7 @@ requirements:
   - A logging driver that can be read, such as C(json-file), C(local) or C(journald)
 extends_documentation_fragment:
   - composeops.hotfix._project
+  - composeops.hotfix._project.SERVICE
   - composeops.hotfix._project.CONTAINER
   - composeops.hotfix._attributes
   - composeops.hotfix._attributes.INFO
@@ -195,6 +196,11 @@ from datetime import datetime, timezone
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._container_log import Request, search
+from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import (
+    OPTIONS,
+    REQUIRED,
+    named_container,
+)
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._logs import compile_patterns, parse_instant
 
@@ -229,10 +235,7 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
-            "container": {"type": "str"},
-            "project_src": {"type": "path"},
-            "files": {"type": "list", "elements": "path"},
-            "service": {"type": "str"},
+            **OPTIONS,
             "since": {"type": "str"},
             "until": {"type": "str"},
             "patterns": {"type": "list", "elements": "dict", "default": [], "options": PATTERN},
@@ -240,18 +243,14 @@ def main() -> None:
             "allow_stop": {"type": "bool", "default": False},
             "samples": {"type": "int", "default": 5},
         },
-        required_one_of=[("container", "project_src")],
-        mutually_exclusive=[("container", "project_src")],
-        required_by={"project_src": "service", "service": "project_src"},
+        **REQUIRED,
         supports_check_mode=True,
     )
     options = module.params
     docker = Docker()
     try:
         wanted = request(options)
-        inspect = docker.container(
-            options["container"], options["project_src"], options["service"], files=options["files"] or ()
-        )
+        inspect = named_container(docker, options)
         result = search(docker, inspect, wanted)
     except HotfixError as error:
         module.fail_json(msg=str(error))

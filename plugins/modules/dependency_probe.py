@@ -23,6 +23,7 @@ extends_documentation_fragment:
   - composeops.hotfix._attributes
   - composeops.hotfix._attributes.INFO
   - composeops.hotfix._project
+  - composeops.hotfix._project.SERVICE
   - composeops.hotfix._project.CONTAINER
 options:
   dependencies:
@@ -134,8 +135,14 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
+from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import (
+    OPTIONS,
+    REQUIRED,
+    named_container,
+)
 from ansible_collections.composeops.hotfix.plugins.module_utils._dependencies import KINDS, ask
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import register, secret_values
 
 DEPENDENCY: dict[str, Any] = {
     "name": {"type": "str", "required": True},
@@ -155,10 +162,7 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
-            "container": {"type": "str"},
-            "project_src": {"type": "path"},
-            "files": {"type": "list", "elements": "path"},
-            "service": {"type": "str"},
+            **OPTIONS,
             "dependencies": {
                 "type": "list",
                 "elements": "dict",
@@ -168,17 +172,17 @@ def main() -> None:
             },
             "timeout": {"type": "int", "default": 10},
         },
-        required_one_of=[("container", "project_src")],
-        mutually_exclusive=[("container", "project_src")],
-        required_by={"project_src": "service", "service": "project_src"},
+        **REQUIRED,
         supports_check_mode=True,
     )
     options = module.params
     docker = Docker()
+    # One in an address is refused, and is not to show in what Ansible repeats of the arguments either.
+    register(
+        module, secret_values({dependency["name"]: dependency["url"] or "" for dependency in options["dependencies"]})
+    )
     try:
-        container = docker.container(
-            options["container"], options["project_src"], options["service"], files=options["files"] or ()
-        )
+        container = named_container(docker, options)
         answers = ask(docker, container, options["dependencies"], max(options["timeout"], 1))
     except HotfixError as error:
         module.fail_json(msg=str(error))

@@ -56,24 +56,7 @@ options:
   image:
     description:
       - Name or ID of an image in which to look for the secrets.
-    type: str
-  container:
-    description:
-      - Name or ID of a container, in whose image to look for the secrets.
-    type: str
-  project_src:
-    description:
-      - Directory of a Compose project. Together with O(service), in whose container's image to look for the secrets.
-    type: path
-  files:
-    description:
-      - Compose files, relative to O(project_src).
-      - By default the files that Compose itself would load.
-    type: list
-    elements: path
-  service:
-    description:
-      - Name of the service in the Compose project.
+      - Without it, that of O(container), or of the container of O(service) in O(project_src), if one is named.
     type: str
   image_max_mb:
     description:
@@ -84,6 +67,9 @@ options:
     type: int
     default: 2048
 extends_documentation_fragment:
+  - composeops.hotfix._project
+  - composeops.hotfix._project.SERVICE
+  - composeops.hotfix._project.CONTAINER
   - composeops.hotfix._attributes
   - composeops.hotfix._attributes.INFO
 seealso:
@@ -172,6 +158,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
+from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import OPTIONS, named_container
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import Document, parse, shown_name
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_audit import (
     SEVERE,
@@ -194,10 +181,7 @@ ARGUMENTS: dict[str, Any] = {
     "deny_patterns": {"type": "list", "elements": "str", "default": []},
     "min_entropy_bits": {"type": "float", "default": MIN_ENTROPY_BITS},
     "image": {"type": "str"},
-    "container": {"type": "str"},
-    "project_src": {"type": "path"},
-    "files": {"type": "list", "elements": "path"},
-    "service": {"type": "str"},
+    **OPTIONS,
     "image_max_mb": {"type": "int", "default": 2048},
 }
 
@@ -212,8 +196,7 @@ def image_findings(params: dict[str, Any], secrets: list[Secret], docker: Docker
         return search_image(docker, params["image"], params["image"], secrets, limit)
     if not params["container"] and not params["service"]:
         return []
-    place = (params["container"], params["project_src"], params["service"])
-    inspected = docker.container(*place, files=params["files"] or ())
+    inspected = named_container(docker, params)
     name = str(inspected["Config"]["Image"])
     try:
         return search_image(docker, inspected["Image"], name, secrets, limit)

@@ -16,6 +16,7 @@ extends_documentation_fragment:
   - composeops.hotfix._attributes
   - composeops.hotfix._attributes.INFO
   - composeops.hotfix._project
+  - composeops.hotfix._project.SERVICE
   - composeops.hotfix._project.CONTAINER
 options:
   url:
@@ -83,6 +84,7 @@ from ansible.module_utils.urls import ConnectionError as TlsError
 from ansible.module_utils.urls import open_url
 from ansible_collections.composeops.hotfix.plugins.module_utils._checks import holding
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker, environment
+from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import OPTIONS, RULES, find_container
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._logs import shorten
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import hidden_values, mask
@@ -92,10 +94,7 @@ ARGUMENTS: dict[str, Any] = {
     "body": {"type": "dict", "required": True},
     "timeout": {"type": "int", "default": 5},
     "validate_certs": {"type": "bool", "default": True},
-    "container": {"type": "str"},
-    "project_src": {"type": "path"},
-    "files": {"type": "list", "elements": "path"},
-    "service": {"type": "str"},
+    **OPTIONS,
 }
 LIMIT = 1_000_000  # bytes of an answer that are read
 
@@ -130,8 +129,7 @@ def is_healthy(status: int, text: str, body: dict[str, Any]) -> bool:
 def known(options: dict[str, Any]) -> set[str]:
     """The secrets in the container's environment; none when there is no container, or no engine to ask."""
     with contextlib.suppress(HotfixError):
-        which = options["container"], options["project_src"], options["service"]
-        found = Docker().lookup(*which, files=options["files"] or ()) if any(which) else None
+        found = find_container(Docker(), options) if options["container"] or options["project_src"] else None
         return hidden_values(environment(found)) if found else set()
     return set()
 
@@ -140,8 +138,7 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec=ARGUMENTS,
-        mutually_exclusive=[("container", "project_src")],
-        required_by={"project_src": "service", "service": "project_src"},
+        **RULES,
         supports_check_mode=True,
     )
     status, text = ask(module.params)

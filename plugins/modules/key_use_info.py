@@ -19,22 +19,6 @@ description:
   - Reads as a stream, so a log of any size takes a few megabytes of memory. Keys are shown as fingerprints, never as
     values, and no line of a log is returned.
 options:
-  path:
-    description:
-      - The C(.env) file with the keys.
-    type: path
-    required: true
-  name:
-    description:
-      - The variable that holds them.
-    type: str
-    default: VALID_API_KEYS
-  format:
-    description:
-      - How it holds them, as for M(composeops.hotfix.key_rotation).
-    type: str
-    choices: [auto, json_list, csv, scalar]
-    default: auto
   pattern:
     description:
       - Regular expression of Python that tells of the use of a key, found anywhere in a line.
@@ -67,7 +51,9 @@ requirements:
   - For a container's log, Docker Engine 20.10 or newer and a logging driver that can be read, such as C(json-file),
     C(local) or C(journald)
 extends_documentation_fragment:
+  - composeops.hotfix._keys
   - composeops.hotfix._project
+  - composeops.hotfix._project.SERVICE
   - composeops.hotfix._project.CONTAINER
   - composeops.hotfix._attributes
   - composeops.hotfix._attributes.INFO
@@ -185,6 +171,11 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._container_log import read_log
+from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import (
+    OPTIONS,
+    RULES,
+    named_container,
+)
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import parse
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import read_bytes
@@ -212,10 +203,7 @@ ARGUMENTS: dict[str, Any] = {
     "ignore": {"type": "str", "default": r"composeops\.hotfix"},
     "since": {"type": "str", "default": "7d"},
     "log_files": {"type": "list", "elements": "path"},
-    "container": {"type": "str"},
-    "project_src": {"type": "path"},
-    "files": {"type": "list", "elements": "path"},
-    "service": {"type": "str"},
+    **OPTIONS,
 }
 
 
@@ -235,9 +223,7 @@ def uses(module: AnsibleModule) -> Uses:
 def read_container(options: dict[str, Any], wanted: Uses) -> None:
     """Look through the log of the container, over all of its lives."""
     docker = Docker()
-    inspect = docker.container(
-        options["container"], options["project_src"], options["service"], files=options["files"] or ()
-    )
+    inspect = named_container(docker, options)
     source = Source(f"the log of container {inspect['Name'].lstrip('/')}")
     wanted.sources.append(source)
     with contextlib.suppress(Known):
@@ -250,8 +236,7 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec=ARGUMENTS,
-        mutually_exclusive=[("container", "project_src")],
-        required_by={"project_src": "service", "service": "project_src"},
+        **RULES,
         supports_check_mode=True,
     )
     try:

@@ -22,6 +22,7 @@ extends_documentation_fragment:
   - composeops.hotfix._attributes
   - composeops.hotfix._attributes.INFO
   - composeops.hotfix._project
+  - composeops.hotfix._project.SERVICE
 options:
   project_src:
     required: true

@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - composeops.hotfix._attributes
   - composeops.hotfix._attributes.FULL
   - composeops.hotfix._project
+  - composeops.hotfix._project.SERVICE
   - composeops.hotfix._project.BACKUP
 options:
   project_src:

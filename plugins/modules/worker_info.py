@@ -42,6 +42,7 @@ requirements:
   - Docker Engine 20.10 or newer
 extends_documentation_fragment:
   - composeops.hotfix._project
+  - composeops.hotfix._project.SERVICE
   - composeops.hotfix._project.CONTAINER
   - composeops.hotfix._attributes
   - composeops.hotfix._attributes.INFO
@@ -215,6 +216,11 @@ from datetime import datetime, timezone
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
+from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import (
+    OPTIONS,
+    REQUIRED,
+    named_container,
+)
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._logs import parse_instant
 from ansible_collections.composeops.hotfix.plugins.module_utils._worker_info import Request, worker_info
@@ -238,24 +244,18 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
-            "container": {"type": "str"},
-            "project_src": {"type": "path"},
-            "files": {"type": "list", "elements": "path"},
-            "service": {"type": "str"},
+            **OPTIONS,
             "since": {"type": "str"},
             "watch": {"type": "int", "default": 0},
         },
-        required_one_of=[("container", "project_src")],
-        mutually_exclusive=[("container", "project_src")],
-        required_by={"project_src": "service", "service": "project_src"},
+        **REQUIRED,
         supports_check_mode=True,
     )
     options = module.params
     docker = Docker()
     try:
         wanted = request(options)
-        which = options["container"], options["project_src"], options["service"]
-        result = worker_info(docker, docker.container(*which, files=wanted.files), wanted)
+        result = worker_info(docker, named_container(docker, options), wanted)
     except HotfixError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)

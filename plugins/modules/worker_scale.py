@@ -59,6 +59,7 @@ extends_documentation_fragment:
   - composeops.hotfix._attributes
   - composeops.hotfix._attributes.FULL
   - composeops.hotfix._project
+  - composeops.hotfix._project.SERVICE
   - composeops.hotfix._project.CONTAINER
 seealso:
   - module: composeops.hotfix.worker_count
@@ -174,6 +175,11 @@ from ansible_collections.composeops.hotfix.plugins.module_utils import _cgroup, 
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._container_facts import live_processes
+from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import (
+    OPTIONS,
+    REQUIRED,
+    find_container,
+)
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._processes import workers
 from ansible_collections.composeops.hotfix.plugins.module_utils._server_version import package_version
@@ -183,10 +189,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._worker_scale im
 from ansible_collections.composeops.hotfix.plugins.module_utils._worker_setting import Setting, describe, find
 
 ARGUMENTS: dict[str, Any] = {
-    "container": {"type": "str"},
-    "project_src": {"type": "path"},
-    "files": {"type": "list", "elements": "path"},
-    "service": {"type": "str"},
+    **OPTIONS,
     "workers": {"type": "int"},
     "only_number": {"type": "bool", "default": False},
     "required": {"type": "bool", "default": True},
@@ -287,9 +290,7 @@ class WorkerScale:
         )
 
     def _inspect(self) -> dict[str, Any]:
-        inspect = self.docker.lookup(
-            self.params["container"], self.params["project_src"], self.params["service"], files=self.files
-        )
+        inspect = find_container(self.docker, self.params)
         if inspect is None or inspect["State"]["Status"] != "running":
             status = inspect["State"]["Status"] if inspect else "there is none"
             raise Impossible(f"the container does not run ({status})")
@@ -369,9 +370,7 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec=ARGUMENTS,
-        required_one_of=[("container", "project_src")],
-        mutually_exclusive=[("container", "project_src")],
-        required_by={"project_src": "service", "service": "project_src"},
+        **REQUIRED,
         supports_check_mode=True,
     )
     try:
