@@ -3,7 +3,7 @@
 
 Every check can end as ``pass``, ``fail``, ``not enforced`` (the application does not use what is checked), ``not
 observable`` (with the reason) or ``action`` (only its owner can do it). The observations are results of the modules
-of this collection and of ``ansible.builtin.uri``, gathered by the role ``verify``.
+of this collection, gathered by the role ``verify``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_audit import SEVERE
@@ -36,16 +36,17 @@ MOST_RESIDUE = 5  # findings of a rule in the report
 WORST_FIRST = ("fail", "not enforced", "action", "not observable", "pass")
 
 
-def judge(observed: Observed) -> list[Check]:
-    """All checks, in the order of the runbook's issues.
+def judge(observed: Observed, issues: Collection[str] = ()) -> list[Check]:
+    """The checks, in the order of the runbook's issues.
 
     :param observed: what the role ``verify`` gathered (``roles/verify/tasks/observe.yml``).
+    :param issues: those of :data:`ISSUES` that matter; empty for all. A container that does not run always does.
     :returns: dictionaries with ``issue``, ``severity``, ``check``, ``status`` and ``evidence``.
     """
     if not running(observed["container"]):
         state = (observed["container"].get("container") or {}).get("status", "there is none")
         return [_check("API works", "container", "fail", f"the container is not running: {state}")]
-    return [
+    checks = [
         _warning(observed),
         _live_keys(observed),
         *_probed_keys(observed),
@@ -63,6 +64,7 @@ def judge(observed: Observed) -> list[Check]:
         _health(observed),
         _start(observed),
     ]
+    return [check for check in checks if not issues or check["issue"] in issues]
 
 
 def running(container: Mapping[str, Any]) -> bool:

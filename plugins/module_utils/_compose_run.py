@@ -52,7 +52,7 @@ def made(docker: Docker, project: Project, files: Sequence[str], request: Reques
     """The IDs of what there is of each service: its image where images are built, its containers otherwise."""
     if request.state == "present":
         return {name: docker.find(project.project_src, name, files=files) for name in request.services}
-    config = docker.config(project.project_src, files, unset=project.variables())
+    config = docker.config(project.project_src, files, request.services, unset=project.variables())
     names = {name: config["services"][name].get("image") or f"{config['name']}-{name}" for name in request.services}
     listed = {
         name: docker.run("image", "inspect", "--format={{.Id}}", image, check=False) for name, image in names.items()

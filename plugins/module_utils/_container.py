@@ -98,10 +98,16 @@ class ComposeLabels(NamedTuple):
 
 
 def run_command(
-    argv: Sequence[str], *, cwd: str | None = None, env: Mapping[str, str] | None = None, timeout: float = TIMEOUT
+    argv: Sequence[str],
+    *,
+    cwd: str | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: float = TIMEOUT,
+    stdin: str | None = None,
 ) -> Completed:
-    """Run a command without a shell or a standard input; after ``timeout`` seconds end it and all that it started.
+    """Run a command without a shell; after ``timeout`` seconds end it and all that it started.
 
+    :param stdin: what it reads from its standard input; by default that is empty.
     :raises FileNotFoundError: when there is no such command.
     :raises subprocess.TimeoutExpired: after ``timeout`` seconds.
     """
@@ -109,7 +115,7 @@ def run_command(
         list(argv),
         cwd=cwd,
         env=None if env is None else dict(env),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
@@ -117,7 +123,7 @@ def run_command(
         start_new_session=True,
     ) as process:
         try:
-            stdout, stderr = process.communicate(timeout=timeout)
+            stdout, stderr = process.communicate(stdin, timeout=timeout)
         except BaseException:
             # The Compose plugin is a child of docker and would keep the pipes open: end the whole group.
             with contextlib.suppress(ProcessLookupError):
@@ -268,6 +274,7 @@ class Docker:
         *args: str,
         unset: Iterable[str] = (),
         timeout: float | None = None,
+        stdin: str | None = None,
     ) -> str:
         """Run Compose in a project's directory, as the operator would, and return its standard output.
 
@@ -277,6 +284,7 @@ class Docker:
         :param args: global options such as ``--profile``, the subcommand and its options.
         :param unset: further variables that must not come from the shell, such as the names in ``.env``.
         :param timeout: seconds; give builds and pulls enough.
+        :param stdin: a Compose file that ``files`` names ``-``.
         :raises ComposeFailed: with the last line that Compose printed, what looks like a secret masked.
         """
         if not os.path.isdir(project_src):
@@ -284,16 +292,21 @@ class Docker:
         command = [*self._compose_command()[0], *(word for name in files for word in ("-f", name)), *args]
         dropped = set(unset)
         env = {k: v for k, v in self.environ.items() if not k.startswith("COMPOSE_") and k not in dropped}
-        result = self._execute(command, cwd=project_src, env=env, timeout=timeout)
+        result = self._execute(command, cwd=project_src, env=env, timeout=timeout, stdin=stdin)
         if result.returncode != 0:
             subcommand = next((arg for arg in args if not arg.startswith("-")), "")
             failure = self._failure(f"compose {subcommand}", result)
             raise ComposeFailed(failure.message, result.stdout + result.stderr)
         return result.stdout
 
-    def config(self, project_src: str, files: Sequence[str] = (), *, unset: Iterable[str] = ()) -> dict[str, Any]:
-        """The project as Compose resolves it. It holds the values of ``.env``: never print it."""
-        text = self.compose(project_src, files, "config", "--format", "json", unset=unset)
+    def config(
+        self, project_src: str, files: Sequence[str] = (), services: Sequence[str] = (), *, unset: Iterable[str] = ()
+    ) -> dict[str, Any]:
+        """The project as Compose resolves it. It holds the values of ``.env``: never print it.
+
+        :param services: those alone, with what they depend on. By default all but those whose profiles are inactive.
+        """
+        text = self.compose(project_src, files, "config", "--format", "json", *services, unset=unset)
         # Compose prints a form that could be read again as a Compose file, so each dollar sign is doubled.
         data: dict[str, Any] = json.loads(text.replace("$$", "$"))
         return data
@@ -312,11 +325,18 @@ class Docker:
         return result
 
     def _execute(
-        self, argv: list[str], *, env: Mapping[str, str], cwd: str | None = None, timeout: float | None = None
+        self,
+        argv: list[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str | None = None,
+        timeout: float | None = None,
+        stdin: str | None = None,
     ) -> Completed:
         limit = self._timeout if timeout is None else timeout
+        given = {} if stdin is None else {"stdin": stdin}
         try:
-            result = self._run_command(argv, cwd=cwd, env=env, timeout=limit)
+            result = self._run_command(argv, cwd=cwd, env=env, timeout=limit, **given)
         except subprocess.TimeoutExpired as error:
             raise HotfixError(
                 f"docker {argv[1]} did not end within {limit:g} seconds",

@@ -20,6 +20,9 @@ RULES: dict[str, Any] = {
     "required_by": {"project_src": "service", "service": "project_src"},
 }
 REQUIRED: dict[str, Any] = {**RULES, "required_one_of": [("container", "project_src")]}
+# The same for a module that reads the project's journal.
+STATE_DIR: dict[str, Any] = {"state_dir": {"type": "path"}}
+JOURNALED: dict[str, Any] = {**REQUIRED, "required_by": {**RULES["required_by"], "state_dir": "project_src"}}
 
 
 def named_container(docker: Docker, params: Mapping[str, Any]) -> dict[str, Any]:

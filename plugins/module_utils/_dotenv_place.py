@@ -92,7 +92,7 @@ def _held(path: str, values: Mapping[bytes, Sequence[str]]) -> list[str]:
 
 
 def _git(real: str, copies: Mapping[str, Sequence[str]], values: Mapping[bytes, Sequence[str]]) -> list[Finding]:
-    """What git has, or would take; nothing where there is no git or no work tree."""
+    """What git has, or would take; nothing where there is no work tree."""
     try:
         top = find_work_tree(os.path.dirname(real))
         if top is None:
@@ -106,8 +106,8 @@ def _git(real: str, copies: Mapping[str, Sequence[str]], values: Mapping[bytes, 
             if os.path.relpath(real, top) not in tracked:
                 found += _not_ignored(git, real)
             return found + _in_history(git, top, real, values)
-    except HotfixError:
-        return []
+    except HotfixError as error:
+        return _not_searched(f"Whether git has the file was not looked at: {error.message}.")
 
 
 def _literal(top: str, path: str) -> str:
@@ -144,11 +144,16 @@ def _in_history(git: Git, top: str, real: str, values: Mapping[bytes, Sequence[s
     if listed.returncode != 0:
         return _unread(listed.returncode)
     lines = os.fsdecode(listed.stdout).splitlines()
-    versions = [line.partition(" ")[0] for line in lines if line.partition(" ")[2] == path][:MOST_VERSIONS]
+    versions = [line.partition(" ")[0] for line in lines if line.partition(" ")[2] == path]
     if not versions:
         return []
-    contents = git.run("cat-file", "--batch", stdin="".join(f"{blob}\n" for blob in versions).encode(), accept=ANY_CODE)
+    searched = "".join(f"{blob}\n" for blob in versions[:MOST_VERSIONS])
+    contents = git.run("cat-file", "--batch", stdin=searched.encode(), accept=ANY_CODE)
     held = _in_data(contents.stdout, values)
+    if not held and len(versions) > MOST_VERSIONS:
+        return _not_searched(
+            f"Of the history of git only the newest {MOST_VERSIONS} versions of the file were searched."
+        )
     if not held:
         return []
     message = (
@@ -161,5 +166,8 @@ def _in_history(git: Git, top: str, real: str, values: Mapping[bytes, Sequence[s
 def _unread(code: int) -> list[Finding]:
     if code != 124:  # a repository without a commit, or a damaged one
         return []
-    message = f"The history of git was not searched: it took longer than {HISTORY_SECONDS:g} seconds."
+    return _not_searched(f"The history of git was not searched: it took longer than {HISTORY_SECONDS:g} seconds.")
+
+
+def _not_searched(message: str) -> list[Finding]:
     return [Finding("not_searched", "", 0, "low", message)]

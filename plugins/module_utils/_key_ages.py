@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -15,20 +14,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._files import Ed
 from ansible_collections.composeops.hotfix.plugins.module_utils._rotation import Age
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
 
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
-
-
-def parse_duration(text: str, option: str) -> float:
-    """Seconds in a duration such as ``90d``, ``12h`` or ``2w``.
-
-    :param option: the option's name, for the error.
-    :raises HotfixError: when it is none.
-    """
-    match = re.fullmatch(r"(\d+)([smhdw])", text.strip())
-    if not match:
-        raise HotfixError(f"{option} is not a duration", remedy="Write a whole number and s, m, h, d or w, such as 90d")
-    return float(int(match[1]) * SECONDS[match[2]])
 
 
 class KeyAges:

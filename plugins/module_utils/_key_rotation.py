@@ -12,8 +12,9 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import D
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import Edit, read_bytes
 from ansible_collections.composeops.hotfix.plugins.module_utils._journal import claim, project_folder
-from ansible_collections.composeops.hotfix.plugins.module_utils._key_ages import KeyAges, parse_duration
+from ansible_collections.composeops.hotfix.plugins.module_utils._key_ages import KeyAges
 from ansible_collections.composeops.hotfix.plugins.module_utils._keys import KeyList, generate, in_document, join
+from ansible_collections.composeops.hotfix.plugins.module_utils._patterns import parse_duration
 from ansible_collections.composeops.hotfix.plugins.module_utils._rotation import (
     ALL_BUT_NEWEST,
     Plan,
@@ -54,11 +55,13 @@ class KeyRotation:
         if self.ages:
             self.ages.record(self.path, self.name, keys, self.now)
         hidden = plan.new_key_needed and self.params["new_key"] is None and self.module.check_mode
+        newest = GENERATED if hidden else fingerprint(keys[0]) if keys else ""
         result = {
             "changed": after.data != self.before.data or bool(self.ages and self.ages.changed),
             "rotated": plan.new_key_needed,
             "reasons": list(plan.reasons),
-            "new_fingerprint": (GENERATED if hidden else fingerprint(new_key)) if plan.new_key_needed else "",
+            "new_fingerprint": newest if plan.new_key_needed else "",
+            "newest_fingerprint": newest,
             "kept_fingerprints": [fingerprint(key) for key in plan.kept],
             "dropped_fingerprints": [fingerprint(key) for key in plan.dropped],
             "retired_fingerprints": [fingerprint(key) for key in plan.retired],

@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import problem
 from ansible_collections.composeops.hotfix.plugins.module_utils._logs import CHUNK, RFC3339, Line, Scan, Splitter
+from ansible_collections.composeops.hotfix.plugins.module_utils._patterns import compile_pattern
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import digest, fingerprint
 
 # Fewer characters of a key, or digits of its hash, fit too many others.
@@ -71,7 +72,7 @@ class Uses:
     """What was seen of some keys.
 
     :param keys: newest first.
-    :param pattern: what tells of the use of a key, see :func:`compile_pattern`.
+    :param pattern: what tells of the use of a key, see :func:`key_pattern`.
     :param ignore: lines that do not count, such as those of the proof that a key is accepted.
     :param since: from when on, in seconds since the epoch.
     """
@@ -185,47 +186,19 @@ class UseScan(Scan):
     def feed(self, line: Line) -> None:
         """Look at one more line."""
         super().feed(line)
+        if self._source.start is None and line.time is not None:
+            self._source.start = instant(line.time)
         self._uses.look(line, self._source, self._uses.since)
 
 
-class Known(Exception):
-    """Raised when there is nothing more to learn from the beginning of a log."""
-
-
-class StartScan(Scan):
-    """Finds out when a log begins and whether the pattern is anywhere in it; ends at the first such line."""
-
-    def __init__(self, pattern: re.Pattern[str], source: Source) -> None:
-        super().__init__(())
-        self._pattern, self._source = pattern, source
-
-    def feed(self, line: Line) -> None:
-        """Look at one more line.
-
-        :raises Known: when the pattern is in it.
-        """
-        super().feed(line)
-        if self._source.start is None and line.time is not None:
-            self._source.start = instant(line.time)
-        if self._pattern.search(line.text):
-            self._source.fits = True
-            raise Known
-
-
-def compile_pattern(text: str, option: str, groups: Sequence[str] = ()) -> re.Pattern[str]:
-    """A regular expression from the module's options.
+def key_pattern(text: str, option: str, groups: Sequence[str]) -> re.Pattern[str]:
+    """The regular expression that tells of the use of a key.
 
     :param groups: one of these has to be named in it.
     :raises HotfixError: when it is none, or names none of them.
     """
-    try:
-        pattern = re.compile(text)
-    except re.error as error:
-        raise HotfixError(
-            f"{option} is not a regular expression of Python: {error}",
-            remedy="Escape characters that are meant literally with a backslash",
-        ) from error
-    if groups and not set(groups) & set(pattern.groupindex):
+    pattern = compile_pattern(text, option)
+    if not set(groups) & set(pattern.groupindex):
         raise HotfixError(
             f"{option} has no group named {' or '.join(groups)}",
             remedy="Write (?P<key>...) around the key or its beginning, or (?P<fingerprint>...) around its SHA-256",

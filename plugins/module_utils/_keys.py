@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import Document
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._patterns import compile_pattern
 
 # 128 random bits in base64url, secrets.token_urlsafe(16): the strength that OWASP ASVS 5.0 (7.2.3) asks of a token.
 MIN_LENGTH = 22
@@ -140,15 +141,7 @@ def compile_patterns(patterns: Sequence[str]) -> list[re.Pattern[str]]:
 
     :raises HotfixError: naming the number of the pattern that is none.
     """
-    compiled = []
-    for number, pattern in enumerate(patterns, 1):
-        try:
-            compiled.append(re.compile(pattern))
-        except re.error as error:
-            raise HotfixError(
-                f"number {number} of deny_patterns is not a regular expression: {error}", remedy="Correct the pattern"
-            ) from error
-    return compiled
+    return [compile_pattern(pattern, f"number {number} of deny_patterns") for number, pattern in enumerate(patterns, 1)]
 
 
 def entropy_bits(key: str) -> float:

@@ -14,6 +14,11 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._patterns import (
+    DURATION,
+    compile_pattern,
+    parse_duration,
+)
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import mask
 
 SAMPLES = 5
@@ -31,8 +36,6 @@ START_MARGIN = timedelta(seconds=1)
 
 TIMESTAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(?:Z|[+-]\d\d:\d\d)) ")
 RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:([Zz])|([+-]\d\d:\d\d))")
-DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True)
@@ -138,13 +141,7 @@ def compile_patterns(items: Iterable[Mapping[str, Any]]) -> list[Pattern]:
         name = str(item["name"])
         if name in found:
             raise HotfixError(f"two patterns are named {name}", remedy="Give each pattern a name of its own")
-        try:
-            regex = re.compile(str(item["regex"]))
-        except re.error as error:
-            raise HotfixError(
-                f"the regex of pattern {name} is not a regular expression of Python: {error}",
-                remedy="Escape characters that are meant literally with a backslash",
-            ) from error
+        regex = compile_pattern(str(item["regex"]), f"the regex of pattern {name}")
         found[name] = Pattern(name, regex, item.get("expect") or "absent")
     return list(found.values())
 
@@ -161,8 +158,7 @@ def parse_instant(text: str, *, option: str, now: datetime) -> str:
         whole, _dot, fraction = text.partition(".")
         return _utc(datetime.fromtimestamp(int(whole), timezone.utc), fraction)
     if DURATION.fullmatch(text):
-        parts = re.findall(r"([\d.]+)([smhd])", text)
-        past = now - timedelta(seconds=sum(float(number) * UNITS[unit] for number, unit in parts))
+        past = now - timedelta(seconds=parse_duration(text, option))
         return _utc(past, f"{past.microsecond:06d}")
     return _utc(*_parse_time(text, option))
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ansible_collections.composeops.hotfix.plugins.module_utils import _command_line as cl
 from ansible_collections.composeops.hotfix.plugins.module_utils._command_line import Text
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import LABEL, Docker, environment
+from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._worker_setting import WORKERS_NAME, given
 
 # Numbers of sources: words of the command count from 0, variables from here.
@@ -40,6 +41,17 @@ class Numbered(NamedTuple):
     number: int | None
     words: list[str]
     variables: dict[str, str]
+
+
+class Difference(NamedTuple):
+    """How a container differs from what its files would make.
+
+    :ivar reason: what else than the number of workers differs; None when nothing does.
+    :ivar image_id: the image that the files name, as it is on this host now.
+    """
+
+    reason: str | None
+    image_id: str
 
 
 def of_container(inspect: Mapping[str, Any]) -> Made:
@@ -92,20 +104,24 @@ def numbered(made: Made) -> Numbered:
 
 
 def difference(
-    docker: Docker, project_src: str, files: Sequence[str], name: str, inspect: dict[str, Any]
-) -> str | None:
-    """What Compose would make another container for, beside the number of workers; None when that is all, or nothing.
+    docker: Docker, project: Project, files: Sequence[str], name: str, inspect: dict[str, Any]
+) -> Difference:
+    """What Compose would make another container for, beside the number of workers.
 
+    :param files: as for :meth:`Docker.compose`.
     :param name: the service.
     :param inspect: the running container.
+    :raises HotfixError: when it cannot be known: Compose refuses the files, or an image is not on this host.
     """
-    text = docker.compose(project_src, files, "config", "--format", "json")
-    # Dollar signs are doubled in it, so that it can be read again.
-    service = json.loads(text.replace("$$", "$"))["services"][name]
+    config = docker.config(project.project_src, files, [name], unset=project.variables())
+    service = config["services"].get(name)
+    if service is None:
+        raise HotfixError(f"Compose has no service {name}", path=project.project_src)
     reference = service.get("image") or inspect["Config"]["Image"]
     images = json.loads(docker.run("image", "inspect", inspect["Image"], reference).stdout)
     old, new = of_container(inspect), of_service(service, images[1])
-    return _image(*images) or _said(old, new) or _hashed(docker, project_src, text, name, inspect)
+    reason = _image(*images) or _said(old, new) or _hashed(docker, project, config, name, inspect)
+    return Difference(reason, images[1]["Id"])
 
 
 def _cut(value: str, span: cl.Span) -> str:
@@ -137,30 +153,30 @@ def _said(old: Made, new: Made) -> str | None:
     return f"variables have changed: {', '.join(changed)}" if changed else None
 
 
-def _hashed(docker: Docker, project_src: str, text: str, name: str, inspect: dict[str, Any]) -> str | None:
+def _hashed(docker: Docker, project: Project, config: dict[str, Any], name: str, inspect: dict[str, Any]) -> str | None:
     """Ask Compose for the hash of the new description with the old command and variables in it."""
-    project = json.loads(text)
-    service, old = project["services"][name], of_container(inspect)
+    service, old = dict(config["services"][name]), of_container(inspect)
     for key, words in (("entrypoint", old.entrypoint), ("command", old.command)):
         if service.get(key) is not None:
-            service[key] = [word.replace("$", "$$") for word in words]
-    for variable, value in (service.get("environment") or {}).items():
-        if value is not None and variable in old.variables:
-            service["environment"][variable] = old.variables[variable].replace("$", "$$")
+            service[key] = words
+    if service.get("environment"):
+        service["environment"] = {
+            variable: value if value is None else old.variables.get(variable, value)
+            for variable, value in service["environment"].items()
+        }
     wanted = (inspect["Config"].get("Labels") or {}).get(f"{LABEL}config-hash", "")
     # Compose before 2.40 reckons what is started alone as another one than what is started with its dependencies.
-    alone = {
-        **project,
-        "services": {**project["services"], name: {k: v for k, v in service.items() if k != "depends_on"}},
-    }
-    if wanted and wanted in (_hash(docker, project_src, variant, name) for variant in (project, alone)):
+    alone = {key: value for key, value in service.items() if key != "depends_on"}
+    variants = ({**config, "services": {**config["services"], name: variant}} for variant in (service, alone))
+    if wanted and any(_hash(docker, project, variant, name) == wanted for variant in variants):
         return None
     return "its settings in the Compose files have changed, or were made by another version of Compose"
 
 
-def _hash(docker: Docker, project_src: str, project: dict[str, Any], name: str) -> str:
-    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as stream:
-        json.dump(project, stream)
-        stream.flush()
-        folder = f"--project-directory={os.path.abspath(project_src)}"
-        return docker.compose(project_src, [stream.name], folder, "config", "--hash", name).split()[-1]
+def _hash(docker: Docker, project: Project, config: dict[str, Any], name: str) -> str:
+    """The hash of a service of a resolved project, which is full of secrets and gets to Compose by a pipe alone."""
+    folder = f"--project-directory={os.path.abspath(project.project_src)}"
+    # Resolved already, so that no dollar sign in it begins a variable.
+    text = json.dumps(config).replace("$", "$$")
+    words = (folder, "--profile=*", "config", "--hash", name)
+    return docker.compose(project.project_src, ["-"], *words, unset=project.variables(), stdin=text).split()[-1]

@@ -127,13 +127,18 @@ def _without_pieces(text: str, pieces: frozenset[str]) -> str:
     return "".join([*kept, text[done:]])
 
 
+def url_passwords(text: str) -> set[str]:
+    """The passwords of the addresses in a text, as they are written and as they are meant."""
+    written = {match.group(2) for match in URL_PASSWORD.finditer(text)}
+    return written | {unquote(password) for password in written}
+
+
 def secret_values(environment: Mapping[str, str]) -> set[str]:
     """The secrets in a set of variables: values of secret-sounding names, elements of lists in them, URL passwords.
 
     :param environment: name to value.
     """
-    found = {match.group(2) for value in environment.values() for match in URL_PASSWORD.finditer(value)}
-    found |= {unquote(value) for value in found}
+    found = {password for value in environment.values() for password in url_passwords(value)}
     for name, value in environment.items():
         if SECRET_NAME.search(name):
             found |= {value, *(list_elements(value) or value.split(","))}

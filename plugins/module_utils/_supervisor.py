@@ -51,13 +51,25 @@ class Supervisor:
         mask = int(found[1], 16) if found else 0
         return all(mask >> (number - 1) & 1 for number in signals)
 
+    def signal(self, number: int) -> None:
+        """Send a signal to it; 0 only tries whether it could be sent.
+
+        :raises HotfixError: when this user may not, or the supervisor is gone.
+        """
+        try:
+            os.kill(self.pid, number)
+        except PermissionError as error:
+            raise HotfixError("this user may not send signals to the supervisor; run as root (become: true)") from error
+        except ProcessLookupError as error:
+            raise self._ended() from error
+
     def look(self) -> Look:
         """The workers now.
 
         :raises HotfixError: when the supervisor is gone.
         """
         if self._started() != self.started:
-            raise HotfixError(f"the supervisor, process {self.pid}, has ended", remedy="See its log: docker logs")
+            raise self._ended()
         children = sorted(self._children(), key=lambda child: child[1])
         live = [process for process, _started, ended in children if not ended]
         pids = tuple(workers([self._process(self.pid, 0), *live]).pids)
@@ -66,8 +78,11 @@ class Supervisor:
     def _started(self) -> int:
         fields = _stat(self.proc, self.pid)
         if fields is None or fields[2]:
-            raise HotfixError(f"the supervisor, process {self.pid}, has ended", remedy="See its log: docker logs")
+            raise self._ended()
         return fields[1]
+
+    def _ended(self) -> HotfixError:
+        return HotfixError(f"the supervisor, process {self.pid}, has ended", remedy="See its log: docker logs")
 
     def _children(self) -> list[tuple[Process, int, bool]]:
         """Each child, when it was started, and whether it has ended."""

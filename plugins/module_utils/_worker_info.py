@@ -27,7 +27,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._diagnosis impor
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._kernel_log import Event, Exit
 from ansible_collections.composeops.hotfix.plugins.module_utils._logs import epoch, life_start
-from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import mask, secret_values
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import hidden_values, mask
 from ansible_collections.composeops.hotfix.plugins.module_utils._server_settings import settings
 from ansible_collections.composeops.hotfix.plugins.module_utils._server_version import package_version
 from ansible_collections.composeops.hotfix.plugins.module_utils._worker_advice import Room, recommend
@@ -198,7 +198,7 @@ def _story(
         known=verdicts,
         events=sorted(event for event in events if event.pid not in watched),
         max_requests=told.max_requests,
-        secrets=secret_values(_container.environment(inspect)),
+        secrets=hidden_values(_container.environment(inspect)),
     )
     if readable is None and _container.state(inspect).started_at is not None:
         since_text = datetime.fromtimestamp(since, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -245,7 +245,7 @@ def _server(docker: Docker, inspect: Mapping[str, Any], processes: list[Process]
     written = _written(docker, inspect, request)
     if told.workers is None and told.server == "gunicorn":
         told = told._replace(workers=written["workers"] if written["name"] else 1)
-    secrets = secret_values(variables)
+    secrets = hidden_values(variables)
     result = {
         "name": told.server,
         "version": version,

@@ -209,7 +209,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file im
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import Edit
-from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import secret_values
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import hide_option, secret_values
 
 ARGUMENTS: dict[str, Any] = {
     "project_src": {"type": "path", "required": True},
@@ -241,17 +241,17 @@ class ComposeService:
         self.module = module
         self.edit = edit
         self.params: dict[str, Any] = module.params
-        # Only what sounds secret: masking a value such as "2" in every result would garble it.
-        given = {str(name): str(value) for name, value in (self.params["environment"] or {}).items()}
-        module.no_log_values = secret_values(given)
+        self.environment: dict[str, Any] | None = self.params["environment"]
+        given = {str(name): str(value) for name, value in (self.environment or {}).items()}
+        hide_option(module, "environment", given)
         self.service: str = self.params["service"]
         self.before = Project.load(self.params["project_src"], self.params["files"])
-        self.secrets = module.no_log_values.union(*(file.secrets() for file in self.before.files))
+        self.secrets = secret_values(given).union(*(file.secrets() for file in self.before.files))
 
     def run(self) -> dict[str, Any]:
         """Bring the service's keys into the wanted state, and say what it then gets."""
-        options = ("restart", "deploy_restart_policy", "command", "environment", "absent")
-        change = wanted(**{name: self.params[name] for name in options})
+        options = ("restart", "deploy_restart_policy", "command", "absent")
+        change = wanted(environment=self.environment, **{name: self.params[name] for name in options})
         after = plan(self.before, self.service, change, override=self.params["target"] == "override")
         changes = changed_files(self.before, after)
         paths = [file.path for _was, file in changes]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dependency_probe
-version_added: 0.2.0
+version_added: 0.1.0
 short_description: Ask what an application depends on a real question, from inside of its container
 description:
   - Runs a short script with the Python of a running container. It asks each dependency a question that only a working
@@ -15,8 +15,9 @@ description:
   - A client object that can be created proves nothing, and neither does a request whose answer nobody reads.
   - Redis is logged in to and sent C(PING). An HTTP API is sent C(GET), which costs nothing with those that bill by use.
 notes:
-  - Neither an address nor a secret is in the result or in an argument list. Of an answer only its status is
-    returned, whether it holds RV(dependencies.reason) as asked, and an error code such as C(invalid_api_key).
+  - No secret is in the result or in an argument list, and no address that comes from a variable of the container. Of
+    an answer only the status is returned, whether it holds what was asked for, and an error code such as
+    C(invalid_api_key).
   - The container needs Python 3.8 or newer. Nothing is written in it.
   - A dependency that does not answer is no failure of the module; see RV(ok).
 extends_documentation_fragment:
@@ -142,7 +143,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._container_optio
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._dependencies import KINDS, ask
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import register, secret_values
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import register, url_passwords
 
 DEPENDENCY: dict[str, Any] = {
     "name": {"type": "str", "required": True},
@@ -178,9 +179,7 @@ def main() -> None:
     options = module.params
     docker = Docker()
     # One in an address is refused, and is not to show in what Ansible repeats of the arguments either.
-    register(
-        module, secret_values({dependency["name"]: dependency["url"] or "" for dependency in options["dependencies"]})
-    )
+    register(module, [password for one in options["dependencies"] for password in url_passwords(one["url"] or "")])
     try:
         container = named_container(docker, options)
         answers = ask(docker, container, options["dependencies"], max(options["timeout"], 1))

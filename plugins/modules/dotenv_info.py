@@ -158,7 +158,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
-from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import OPTIONS, named_container
+from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import (
+    OPTIONS,
+    RULES,
+    named_container,
+)
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import Document, parse, shown_name
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_audit import (
     SEVERE,
@@ -194,7 +198,7 @@ def image_findings(params: dict[str, Any], secrets: list[Secret], docker: Docker
     limit = params["image_max_mb"] * 10**6
     if params["image"]:
         return search_image(docker, params["image"], params["image"], secrets, limit)
-    if not params["container"] and not params["service"]:
+    if not params["container"] and not params["project_src"]:
         return []
     inspected = named_container(docker, params)
     name = str(inspected["Config"]["Image"])
@@ -256,8 +260,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=ARGUMENTS,
         supports_check_mode=True,
-        mutually_exclusive=[("image", "container", "service")],
-        required_by={"service": "project_src"},
+        mutually_exclusive=[("image", "container", "project_src")],
+        required_by=RULES["required_by"],
     )
     required = module.params["required"]
     try:

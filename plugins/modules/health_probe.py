@@ -122,7 +122,7 @@ def is_healthy(status: int, text: str, body: dict[str, Any]) -> bool:
     """Whether an answer is that of a healthy application."""
     try:
         return 0 < status < 400 and holding(json.loads(text), body)
-    except ValueError:
+    except (RecursionError, ValueError):
         return False
 
 

@@ -190,8 +190,14 @@ new_fingerprint:
   type: str
   returned: success
   sample: "sha256:0a1b2c3d len=43"
+newest_fingerprint:
+  description: Fingerprint of the newest key, new or not, as RV(new_fingerprint). Empty when there is none.
+  type: str
+  returned: success
+  sample: "sha256:0a1b2c3d len=43"
 kept_fingerprints:
-  description: Fingerprints of the old keys that stay, newest first.
+  description:
+    - Fingerprints of the keys that were there and stay, newest first. Without a new key the newest is one of them.
   type: list
   elements: str
   returned: success

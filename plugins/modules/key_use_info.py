@@ -164,7 +164,6 @@ notes:
       rotated and does not go back to 2025-10-11T03:00:00Z."
 """
 
-import contextlib
 from datetime import datetime, timezone
 from typing import Any
 
@@ -181,18 +180,17 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._errors import H
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import read_bytes
 from ansible_collections.composeops.hotfix.plugins.module_utils._key_use import (
     SHORTEST,
-    Known,
     Source,
-    StartScan,
     Uses,
     UseScan,
-    compile_pattern,
     instant,
+    key_pattern,
     log_files,
     read_file,
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._keys import FORMATS, in_document
 from ansible_collections.composeops.hotfix.plugins.module_utils._logs import parse_instant
+from ansible_collections.composeops.hotfix.plugins.module_utils._patterns import compile_pattern
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import register
 
 ARGUMENTS: dict[str, Any] = {
@@ -214,7 +212,7 @@ def uses(module: AnsibleModule) -> Uses:
     register(module, keys)
     return Uses(
         keys=keys,
-        pattern=compile_pattern(options["pattern"], "pattern", tuple(SHORTEST)),
+        pattern=key_pattern(options["pattern"], "pattern", tuple(SHORTEST)),
         ignore=compile_pattern(options["ignore"], "ignore") if options["ignore"] else None,
         since=instant(parse_instant(options["since"], option="since", now=datetime.now(timezone.utc))) or 0.0,
     )
@@ -226,10 +224,8 @@ def read_container(options: dict[str, Any], wanted: Uses) -> None:
     inspect = named_container(docker, options)
     source = Source(f"the log of container {inspect['Name'].lstrip('/')}")
     wanted.sources.append(source)
-    with contextlib.suppress(Known):
-        read_log(docker, inspect, ["--timestamps"], StartScan(wanted.pattern, source), None)
-    since = datetime.fromtimestamp(wanted.since, timezone.utc).isoformat()
-    read_log(docker, inspect, ["--timestamps", "--since", since], UseScan(wanted, source), None)
+    # All of it, for the older lines tell how far the log goes back, and whether the pattern fits.
+    read_log(docker, inspect, ["--timestamps"], UseScan(wanted, source), None)
 
 
 def main() -> None:

@@ -32,8 +32,10 @@ options:
   only_number:
     description:
       - Leave the workers alone when the running container differs from its files by more than the number of workers, so
-        that it has to be recreated anyway. The reason says by what.
+        that it has to be recreated anyway. The reason says by what. They are left alone as well when that cannot be
+        known, as where the image that the files name is not on this host.
       - What differs is for Compose to say. Build the image before, or a change of the source is not seen.
+      - Needs O(project_src).
     type: bool
     default: false
   required:
@@ -51,6 +53,7 @@ options:
       - Where the collection keeps its journal of the project, such as V(/var/lib/composeops). With it a change is
         written down there, and RV(last_change) tells of the last one, so that what happened before is not held against
         it.
+      - Needs O(project_src). No worker is touched when the journal cannot be written, or another run is at work on it.
     type: path
 requirements:
   - Docker Engine 20.10 or newer
@@ -95,7 +98,7 @@ possible:
   type: bool
   returned: success
 reason:
-  description: Why it cannot, or what was done.
+  description: Why it cannot be changed, or what was done.
   type: str
   returned: success
   sample: SIGTTOU was sent 2 times to the supervisor of wealth_coach_backend.
@@ -144,6 +147,17 @@ pids_after:
   type: list
   elements: int
   returned: success
+signals:
+  description: The signals that were sent, in order. Also when the module fails after them.
+  type: list
+  elements: str
+  returned: always
+  sample: [SIGTTOU, SIGTTOU]
+image_id:
+  description:
+    - The image that the files name, as it is on this host now. Null without O(only_number), or when that is not known.
+  type: str
+  returned: success
 seconds:
   description:
     - Seconds from the first signal until all workers that were wanted took connections, and the others were gone.
@@ -166,24 +180,24 @@ last_change:
       returned: success
 """
 
-import os
 import signal
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.composeops.hotfix.plugins.module_utils import _cgroup, _journal, _made_with
+from ansible_collections.composeops.hotfix.plugins.module_utils import _live_changes, _made_with
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._container_facts import live_processes
 from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import (
+    JOURNALED,
     OPTIONS,
-    REQUIRED,
+    STATE_DIR,
     find_container,
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._processes import workers
 from ansible_collections.composeops.hotfix.plugins.module_utils._server_version import package_version
-from ansible_collections.composeops.hotfix.plugins.module_utils._supervisor import Supervisor
+from ansible_collections.composeops.hotfix.plugins.module_utils._supervisor import Look, Supervisor
 from ansible_collections.composeops.hotfix.plugins.module_utils._worker_memory import Running
 from ansible_collections.composeops.hotfix.plugins.module_utils._worker_scale import Scaled, Scaling, obstacle
 from ansible_collections.composeops.hotfix.plugins.module_utils._worker_setting import Setting, describe, find
@@ -194,11 +208,9 @@ ARGUMENTS: dict[str, Any] = {
     "only_number": {"type": "bool", "default": False},
     "required": {"type": "bool", "default": True},
     "timeout": {"type": "int", "default": 120},
-    "state_dir": {"type": "path"},
+    **STATE_DIR,
 }
 SIGNALS = (signal.SIGTTIN, signal.SIGTTOU)
-# What the journal calls a change.
-ACTION = "workers scaled"
 
 
 class Impossible(Exception):
@@ -224,6 +236,8 @@ class WorkerScale:
             "pids_before": [],
             "pids_after": [],
             "last_change": None,
+            "signals": [],
+            "image_id": None,
         }
 
     def run(self) -> dict[str, Any]:
@@ -248,19 +262,12 @@ class WorkerScale:
         target = self.result["workers"]
         if target is None:
             raise Impossible(describe(setting).rstrip(".") if setting else "workers is not given")
-        if self.params["only_number"] and self.params["project_src"]:
-            other = _made_with.difference(
-                self.docker, self.params["project_src"], self.files, self.params["service"], inspect
-            )
-            if other:
-                raise Impossible(f"it has to be recreated, since {other}")
+        if self.params["only_number"]:
+            self._require_only_number(inspect)
+        scaling = Scaling(supervisor, supervisor.signal, target, self.params["timeout"])
         try:
-            os.kill(supervisor.pid, 0)
-        except PermissionError as error:
-            raise Impossible("this user may not send signals to the supervisor; run as root (become: true)") from error
-        scaling = Scaling(supervisor, lambda number: os.kill(supervisor.pid, number), target, self.params["timeout"])
-        try:
-            before = scaling.rest()
+            supervisor.signal(0)
+            before = self._rest(supervisor, scaling)
         except HotfixError as error:
             raise Impossible(error.message) from error
         count, name = len(before.pids), inspect["Name"].lstrip("/")
@@ -277,8 +284,39 @@ class WorkerScale:
         number = abs(count - target)
         self.result["reason"] = f"It takes {_name(target > count)} {number} times to the supervisor of {name}."
         if not self.module.check_mode:
-            self._report(scaling.run(before), name)
-            self._note(inspect, count, target)
+            self._report(self._scale(scaling, before, inspect), name)
+            self.result["last_change"] = _live_changes.last_change(self.params, inspect)
+
+    def _require_only_number(self, inspect: dict[str, Any]) -> None:
+        folder, files, service = self.params["project_src"], self.files, self.params["service"]
+        try:
+            found = _made_with.difference(self.docker, Project.load(folder, files), files, service, inspect)
+        except HotfixError as error:
+            raise Impossible(f"what its files would make of it is not known: {error.message}") from error
+        self.result["image_id"] = found.image_id
+        if found.reason:
+            raise Impossible(f"it has to be recreated, since {found.reason}")
+
+    def _rest(self, supervisor: Supervisor, scaling: Scaling) -> Look:
+        """The workers before the change. Who only asks need not wait when nothing has to be sent."""
+        look = supervisor.look()
+        if self.module.check_mode and len(look.pids) == scaling.target and not look.unreaped:
+            return look
+        return scaling.rest()
+
+    def _scale(self, scaling: Scaling, before: Look, inspect: dict[str, Any]) -> Scaled:
+        done: list[Scaled] = []
+
+        def result() -> str:
+            ended = "" if done else ", not completed"
+            return f"{len(before.pids)} to {scaling.target}{ended}" if scaling.signals else ""
+
+        try:
+            with _live_changes.noted(self.params, inspect, result):
+                done.append(scaling.run(before))
+        finally:
+            self.result["signals"] = [signal.Signals(number).name for number in scaling.signals]
+        return done[0]
 
     def _report(self, scaled: Scaled, name: str) -> None:
         sent = [f"{_name(wanted == signal.SIGTTIN)} {scaled.signals.count(wanted)} times" for wanted in SIGNALS]
@@ -294,7 +332,7 @@ class WorkerScale:
         if inspect is None or inspect["State"]["Status"] != "running":
             status = inspect["State"]["Status"] if inspect else "there is none"
             raise Impossible(f"the container does not run ({status})")
-        self.result["last_change"] = self._last_change(inspect)
+        self.result["last_change"] = _live_changes.last_change(self.params, inspect)
         self.result["created_with"] = _made_with.numbered(_made_with.of_container(inspect)).number
         return inspect
 
@@ -330,37 +368,6 @@ class WorkerScale:
         self.result["workers"] = setting.number
         return setting
 
-    @property
-    def _folder(self) -> str | None:
-        """Where the project's journal is."""
-        given = self.params["state_dir"] and self.params["project_src"]
-        return _journal.project_folder(self.params["state_dir"], self.params["project_src"]) if given else None
-
-    def _note(self, inspect: dict[str, Any], before: int, after: int) -> None:
-        """Write the change down, with what the kernel counted up to now: its counter goes on with the container."""
-        if self._folder is None:
-            return
-        kills = _cgroup.memory(inspect["State"]["Pid"], inspect["Id"]).oom_kills or 0
-        with _journal.held(self._folder, self.params["project_src"]):
-            _journal.append(
-                self._folder,
-                ACTION,
-                result=f"{before} to {after}",
-                container=inspect["Id"],
-                started_at=inspect["State"]["StartedAt"],
-                oom_kills=str(kills),
-            )
-        self.result["last_change"] = self._last_change(inspect)
-
-    def _last_change(self, inspect: dict[str, Any]) -> dict[str, Any] | None:
-        same = {"action": ACTION, "container": inspect["Id"], "started_at": inspect["State"]["StartedAt"]}
-        found = [
-            {"time": entry["time"], "oom_kills": int(entry["oom_kills"])}
-            for entry in (_journal.entries(self._folder) if self._folder else [])
-            if all(entry.get(key) == value for key, value in same.items())
-        ]
-        return found[-1] if found else None
-
 
 def _name(more: bool) -> str:
     return "SIGTTIN" if more else "SIGTTOU"
@@ -370,13 +377,16 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec=ARGUMENTS,
-        **REQUIRED,
+        **JOURNALED,
+        required_if=[("only_number", True, ("project_src",))],
         supports_check_mode=True,
     )
+    change = WorkerScale(module, Docker())
     try:
-        result = WorkerScale(module, Docker()).run()
+        result = change.run()
     except HotfixError as error:
-        module.fail_json(msg=str(error))
+        signals = change.result["signals"]
+        module.fail_json(msg=str(error), changed=bool(signals), signals=signals)
     module.exit_json(**result)
 
 

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,52 @@ def test_retiring_without_a_pattern_says_that_nobody_looked(fleet: Fleet) -> Non
     assert f"Whether the keys to retire ({fingerprint(old)}) are still in use was not looked for" in said(result)
     assert f"There is no key {fingerprint(old)}, which retire names" in said(result)
     assert fleet.keys("a") == fleet.keys("b") == [new]
+
+
+# A container that was recreated an hour ago, whose log shows the new key in use and not the old one.
+DOCKER = """#!{python}
+import json, sys
+word = sys.argv[1]
+if word == "ps":
+    print("c0ffee")
+elif word == "inspect":
+    labels = {{"com.docker.compose.project.working_dir": {folder!r}, "com.docker.compose.service": "backend"}}
+    state = {{"Status": "running", "Running": True, "StartedAt": {time!r}, "Pid": 0}}
+    host = {{"LogConfig": {{"Type": "json-file"}}}}
+    config = {{"Labels": labels, "Env": []}}
+    print(json.dumps([{{"Id": "c0ffee", "Name": "/shop", "State": state, "HostConfig": host, "Config": config}}]))
+elif word == "logs":
+    print({time!r}, "key=" + {key!r})
+"""
+
+
+def test_a_log_that_does_not_go_back_far_enough_tells_nothing(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old key may have been used before. The engine is a stand-in: a log that begins just now takes no other."""
+    new, old = generate(), generate()
+    fleet.host("a", new, old)
+    before = fleet.content()
+    docker = fleet.folder / "bin" / "docker"
+    docker.parent.mkdir()
+    hour_ago = (datetime.now(timezone.utc) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S.000000000Z")
+    text = DOCKER.format(python=sys.executable, folder=str(fleet.folder / "a" / "app"), time=hour_ago, key=new)
+    docker.write_text(text, encoding="utf-8")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{docker.parent}:{os.environ['PATH']}")
+    vars: dict[str, Any] = {
+        "part": "retire_check",
+        "api_keys_retire": "all_but_newest",
+        "api_keys_seen_pattern": r"key=(?P<key>\S+)",
+        "application_service": "backend",
+    }
+    result = fleet.run(**vars)
+    assert result.returncode == 2
+    assert "Whether the keys are in use cannot be told. Use before" in said(result)
+    assert fleet.content() == before
+    forced = fleet.run(api_keys_force=True, **vars)
+    assert forced.returncode == 0
+    assert "It is retired all the same, because api_keys_force is true." in said(forced)
+    enough = fleet.run(api_keys_seen_since="30m", **vars)
+    assert enough.returncode == 0, said(enough)
 
 
 def test_a_new_signing_secret_is_said_before_the_change_in_check_mode_too(fleet: Fleet) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.composeops.hotfix.plugins.module_utils._checks import ISSUES
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 NAMES = sorted(path.name for path in ROLES.iterdir())
@@ -23,6 +24,11 @@ def test_defaults_are_those_documented(role: str) -> None:
     options = load(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     documented = {name: option["default"] for name, option in options.items() if "default" in option}
     assert load(role, "defaults/main.yml") == documented
+
+
+def test_issues_to_verify_are_those_of_the_summary() -> None:
+    options = load("verify", "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    assert options["verify_issues"]["choices"] == list(ISSUES)
 
 
 @pytest.mark.parametrize("role", NAMES)

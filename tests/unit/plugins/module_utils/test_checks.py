@@ -82,6 +82,20 @@ def status(observed: dict[str, Any]) -> dict[str, str]:
     return {check["check"]: check["status"] for check in _checks.judge(observed)}
 
 
+def test_only_the_issues_that_matter_are_judged() -> None:
+    issues = ["Restart policy", "API works"]
+    checks = _checks.judge(good(), issues)
+    assert {check["issue"] for check in checks} == set(issues)
+    assert checks == [check for check in _checks.judge(good()) if check["issue"] in issues]
+
+
+def test_a_container_that_does_not_run_matters_whatever_is_asked_for() -> None:
+    observed = good()
+    observed["container"]["container"]["status"] = "exited"
+    (check,) = _checks.judge(observed, ["Restart policy"])
+    assert (check["check"], check["status"]) == ("container", "fail")
+
+
 def finding(name: str, rule: str = "dev_key", severity: str = "critical") -> dict[str, Any]:
     return {"name": name, "rule": rule, "severity": severity, "message": f"{name} breaks {rule}.", "line": 1}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import Edit
-from ansible_collections.composeops.hotfix.plugins.module_utils._key_ages import KeyAges, parse_duration, updated
+from ansible_collections.composeops.hotfix.plugins.module_utils._key_ages import KeyAges, updated
 from ansible_collections.composeops.hotfix.plugins.module_utils._rotation import Age
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
 
@@ -62,15 +62,6 @@ def test_damaged_dates_are_refused(tmp_path: Path, dates: str) -> None:
     path.write_text('{"version":1,"files":{"/.env":{"K":{"sha256:00000000 len=1":' + dates + "}}}}")
     with pytest.raises(HotfixError, match="this is not a file of key ages"):
         KeyAges(str(path)).of("/.env", "K")
-
-
-def test_durations() -> None:
-    assert parse_duration("90d", "max_age") == 90 * 86400
-    assert parse_duration("12h", "max_age") == 43200
-    assert parse_duration(" 2w ", "max_age") == 1209600
-    for text in ("", "90", "d", "-1d", "1.5d", "90 days"):
-        with pytest.raises(HotfixError, match="retire_after is not a duration"):
-            parse_duration(text, "retire_after")
 
 
 def test_dates_in_the_future_count_as_now() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._key_use import 
     SHORTEST,
     Source,
     Uses,
-    compile_pattern,
     instant,
+    key_pattern,
     log_files,
     read_file,
     shown,
@@ -36,8 +37,8 @@ SINCE = 1760000000.0  # 2025-10-09T08:53:20Z
 def uses(pattern: str, ignore: str | None = None, keys: tuple[str, ...] = (NEW, OLD)) -> Uses:
     return Uses(
         keys=keys,
-        pattern=compile_pattern(pattern, "pattern", tuple(SHORTEST)),
-        ignore=compile_pattern(ignore, "ignore") if ignore else None,
+        pattern=key_pattern(pattern, "pattern", tuple(SHORTEST)),
+        ignore=re.compile(ignore) if ignore else None,
         since=SINCE,
     )
 
@@ -161,7 +162,7 @@ def test_any_text_is_a_time_or_not(text: str) -> None:
 @pytest.mark.parametrize(("text", "message"), [("(", "is not a regular"), ("key=(.*)", "no group named key or fing")])
 def test_patterns_that_tell_nothing(text: str, message: str) -> None:
     with pytest.raises(HotfixError, match=message):
-        compile_pattern(text, "pattern", tuple(SHORTEST))
+        key_pattern(text, "pattern", tuple(SHORTEST))
 
 
 def test_log_files_of_the_host(tmp_path: Path) -> None:

@@ -8,13 +8,17 @@ with that on engines, for 2.26.1, 2.40.3 and 5.6.1. The engine here is made up: 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.composeops.hotfix.plugins.module_utils import _compose_file
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import LABEL, Completed, Docker
+from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._made_with import Made, difference, numbered, of_service
 from compose_binary import BY_VERSION
 
@@ -98,6 +102,9 @@ class Project:
         }
         self.new = self.old
         self.inspect: dict[str, Any] = {}
+        self.missing = ""
+        # The folder for temporary files, as it was each time that Compose was started.
+        self.temporary: list[list[str]] = []
 
     def write(self) -> None:
         for name, text in self.files.items():
@@ -115,10 +122,19 @@ class Project:
         """The command ``docker``: Compose for real, the engine from memory."""
         words = argv[1:]
         if words[0] == "compose":
+            self.temporary.append(os.listdir(tempfile.gettempdir()))
             done = subprocess.run(
-                [self.binary, *words[1:]], cwd=options["cwd"], capture_output=True, text=True, check=False
+                [self.binary, *words[1:]],
+                cwd=options["cwd"],
+                env=options["env"],
+                input=options.get("stdin", ""),
+                capture_output=True,
+                text=True,
+                check=False,
             )
             return Completed(done.returncode, done.stdout, done.stderr)
+        if self.missing:
+            return Completed(1, "[]", self.missing)
         assert words[:2] == ["image", "inspect"]
         return Completed(0, json.dumps([self.old, self.new]), "")
 
@@ -132,11 +148,12 @@ class Project:
         """Make the container from the files as they are."""
         self.write()
         docker = self.docker()
-        text = docker.compose(str(self.folder), [], "config", "--format", "json")
+        text = docker.compose(str(self.folder), [], "config", "--format", "json", "backend")
         resolved = self.folder / "resolved"
         resolved.write_text(text)
         service = json.loads(text.replace("$$", "$"))["services"]["backend"]
-        hashed = docker.compose(str(self.folder), [str(resolved)], "config", "--hash", "backend").split()[-1]
+        words = ("--profile=*", "config", "--hash", "backend")
+        hashed = docker.compose(str(self.folder), [str(resolved)], *words).split()[-1]
         inner = of_service(service, self.old)
         self.inspect = {
             "Image": self.old["Id"],
@@ -151,7 +168,9 @@ class Project:
 
     def difference(self) -> str | None:
         self.write()
-        return difference(self.docker(), str(self.folder), [], "backend", self.inspect)
+        found = difference(self.docker(), _compose_file.Project.load(str(self.folder)), [], "backend", self.inspect)
+        assert found.image_id == self.new["Id"]
+        return found.reason
 
 
 @pytest.fixture(params=BY_VERSION)
@@ -195,6 +214,45 @@ def test_only_a_variable_of_the_server_has_changed(project: Project) -> None:
     project.start()
     project.edit(COMPOSE, "WEB_CONCURRENCY: 4", "WEB_CONCURRENCY: 2")
     assert project.difference() is None
+
+
+def test_a_service_whose_profile_is_not_active(project: Project) -> None:
+    project.edit(COMPOSE, "    mem_limit", "    profiles: [production]\n    mem_limit")
+    project.start()
+    assert project.difference() is None
+    project.edit(COMPOSE, ":-4", ":-2")
+    assert project.difference() is None
+    project.edit(COMPOSE, "512m", "1g")
+    assert project.difference() is not None
+
+
+def test_a_variable_of_the_shell_does_not_count(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.edit(".env", "TOKEN", "LEVEL=info\nTOKEN")
+    project.edit(COMPOSE, "--log-level info", "--log-level ${LEVEL}")
+    project.start()
+    monkeypatch.setenv("LEVEL", "debug")
+    assert project.difference() is None
+
+
+def test_the_secrets_get_to_compose_by_a_pipe_alone(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.start()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
+    project.temporary.clear()
+    assert project.difference() is None
+    assert len(project.temporary) >= 2
+    assert not any(project.temporary)
+
+
+def test_what_cannot_be_known_is_an_error(project: Project) -> None:
+    project.start()
+    project.missing = "Error: No such image: shop"
+    with pytest.raises(HotfixError, match="No such image: shop"):
+        project.difference()
+    project.edit(COMPOSE, "  backend:", "  api:")
+    with pytest.raises(HotfixError, match="no such service: backend"):
+        project.difference()
 
 
 MORE: dict[str, tuple[Callable[[Project], None], str]] = {

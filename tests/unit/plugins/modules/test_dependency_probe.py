@@ -124,9 +124,14 @@ def test_a_container_that_does_not_run_is_one_sentence(container: Container) -> 
 
 def test_a_password_in_the_url_is_refused(container: Container) -> None:
     failed = container.probe(
-        {"name": "Redis", "kind": "redis", "url": "redis://:hunter2-hunter2@127.0.0.1"}, expect_failure=True
+        {"name": "Redis", "kind": "redis", "url": "redis://:hunter2-hunter2@127.0.0.1"},
+        {"name": "Redis", "kind": "redis", "url": "redis://:swordfish-2@127.0.0.1"},
+        {"name": "API token", "kind": "tcp", "url": "tcp://plain.example:1"},
+        expect_failure=True,
     )
     assert "hunter2" not in json.dumps(failed)
+    assert "swordfish" not in json.dumps(failed)
+    assert "tcp://plain.example:1" in json.dumps(failed)
     assert failed["msg"].startswith("the url of Redis holds a password")
 
 

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.composeops.hotfix.plugins.module_utils import _dotenv_place
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import parse
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_audit import held_secrets
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
 
 Run = Callable[..., dict[str, Any]]
@@ -310,7 +313,23 @@ def test_tracked_in_a_repository_of_somebody_else(audit: Run, repository: Callab
     assert ("tracked_by_git", "", 0, "high") in rules(audit("A=1\n"))
 
 
-def test_without_git_nothing_is_said_about_it(
+def test_history_too_long_to_be_searched(
+    audit: Run, repository: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version with the secret is older than those that are searched."""
+    env = tmp_path / ".env"
+    for number, text in enumerate((f"API_KEY={STRONG}\n", "A=1\n", "A=2\n")):
+        env.write_text(text, encoding="utf-8")
+        repository("add", ".env")
+        who = ("-c", "user.name=x", "-c", "user.email=x@x.example")
+        repository(*who, "commit", "-qm", str(number), f"--date=2026-01-0{number + 1}T00:00:00Z")
+    monkeypatch.setattr(_dotenv_place, "MOST_VERSIONS", 1)
+    found = _dotenv_place.place_findings(str(env), held_secrets(parse(f"API_KEY={STRONG}\n".encode())))
+    messages = [finding.message for finding in found if finding.rule == "not_searched"]
+    assert messages == ["Of the history of git only the newest 1 versions of the file were searched."]
+
+
+def test_without_git_it_is_said_that_nobody_looked(
     run_module: Run, audit: Run, repository: Callable[..., None], tmp_path: Path
 ) -> None:
     audit("A=1\n")
@@ -318,7 +337,9 @@ def test_without_git_nothing_is_said_about_it(
     empty = tmp_path / "bin"
     empty.mkdir()
     result = run_module("dotenv_info", {"path": str(tmp_path / ".env")}, env={"PATH": str(empty)})
-    assert result["findings"] == []
+    (finding,) = result["findings"]
+    assert (finding["rule"], finding["severity"]) == ("not_searched", "low")
+    assert "git is not installed" in finding["message"]
 
 
 @pytest.mark.parametrize(
@@ -328,7 +349,7 @@ def test_without_git_nothing_is_said_about_it(
         ({"path": "/"}, "/: cannot read this file: Is a directory. Name a file, not a directory."),
         ({"deny_patterns": ["canary("]}, "number 1 of deny_patterns is not a regular expression"),
         ({"required": {"A": {"canary": 1}}}, "A in required is neither text"),
-        ({"image": "a", "container": "b"}, "parameters are mutually exclusive: image|container|service"),
+        ({"image": "a", "container": "b"}, "parameters are mutually exclusive: image|container|project_src"),
         ({"service": "a"}, "missing parameter(s) required by 'service': project_src"),
     ],
 )

@@ -94,8 +94,11 @@ def test_new_key_goes_first_and_secure_ones_overlap(run_module: Run, env: Path) 
     result = run_module("key_rotation", {"path": str(env), "new_key": NEW})
     assert keys_of(env) == [NEW, A, B]
     assert result["new_fingerprint"] == fingerprint(NEW)
+    assert result["newest_fingerprint"] == fingerprint(NEW)
     assert result["kept_fingerprints"] == [fingerprint(A), fingerprint(B)]
     assert_no_leak(result)
+    again = run_module("key_rotation", {"path": str(env), "new_key": NEW})
+    assert (again["new_fingerprint"], again["newest_fingerprint"]) == ("", fingerprint(NEW))
 
 
 def test_given_key_is_exact_in_check_mode_and_idempotent(run_module: Run, env: Path) -> None:

@@ -46,7 +46,6 @@ def test_log_of_a_container(engine: Any, env: Path) -> None:
     calls = [call for call in engine.calls() if call[0] == "logs"]
     assert calls == [
         ["logs", "--timestamps", engine.inspect["Id"]],
-        ["logs", "--timestamps", "--since", "2026-11-10T00:00:00+00:00", engine.inspect["Id"]],
     ]
 
 

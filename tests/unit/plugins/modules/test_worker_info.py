@@ -48,6 +48,16 @@ def test_nothing_is_asked_of_the_engine_that_could_change_something(ended: Any) 
     assert {call[0] for call in ended.calls()} <= {"inspect", "ps", "top", "logs", "version", "info", "events", "image"}
 
 
+def test_what_looks_random_is_hidden_under_any_name(ended: Any) -> None:
+    """SIGNER is no name of a secret."""
+    signer = "k3j4h5g6f7d8s9a0q1w2"
+    ended.inspect["Config"]["Env"].append(f"SIGNER={signer}")
+    ended.answers["logs"] = {"stderr": LOG.replace("bad key", f"bad signer {signer}")}
+    result = ended.run("worker_info", container="shop-web-1")
+    assert "bad signer sha256:" in json.dumps(result["diagnosis"])
+    assert signer not in json.dumps(result)
+
+
 def test_a_container_that_runs(engine: Any) -> None:
     """Its processes are not of this machine, so that nothing of them can be measured."""
     engine.answers |= {"top": {"stdout": UVICORN}, "info": {"stdout": "/\n"}, "events": {}, "logs": {"stderr": ""}}
