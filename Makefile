@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SETUP := .state/setup
 SHELL_FILES := $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help demo test setup engine images lint sanity unit engine-tests molecule tests-can-fail fuzz lock clean
+.PHONY: help demo test setup engine images lint sanity unit engine-tests molecule tests-can-fail fuzz leaks causes benchmarks lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -64,6 +64,16 @@ tests-can-fail: setup ## Leave each fix out in turn: its tests have to fail (15 
 
 fuzz: setup ## 20,000 random environment files, judged by Compose, python-dotenv and bash (20 minutes)
 	FUZZ_EXAMPLES=20000 pytest -n auto tests/unit/plugins/module_utils/test_dotenv_fuzz.py
+
+leaks: setup ## Plant a secret of each kind, run everything, and search all that is printed or kept for them (40 minutes)
+	@tools/leaks.sh
+
+causes: images ## Each cause of dying workers made for real, and named (10 minutes)
+	pytest tests/causes
+
+benchmarks: setup ## The editors of both files against python-dotenv and ruamel.yaml
+	python benchmarks/env_file.py
+	python benchmarks/compose_yaml.py
 
 lock: setup ## Pin requirements-dev.in into requirements-dev.txt
 	pip install --quiet uv

@@ -239,6 +239,14 @@ class Located(NamedTuple):
     keys: tuple[Key, ...]
 
 
+class EnvFile(NamedTuple):
+    """An environment file of a service: its absolute path, read raw or as Compose reads others, and needed or not."""
+
+    path: str
+    raw: bool
+    required: bool
+
+
 class Layer(NamedTuple):
     """One place that says something about a service; ``direct``: a file of the project says it of this very service."""
 
@@ -329,6 +337,28 @@ class Project:
                     found.append(other)
                     waiting.append(other)
         return found
+
+    def env_files(self, name: str) -> list[EnvFile]:
+        """The environment files of a service, weakest first."""
+        found = []
+        for entry in interpolate(self.service(name).get("env_file") or [], self.variables()):
+            path = os.path.normpath(os.path.join(self.directory, str(entry.get("path") or "")))
+            required = str(entry.get("required", True)).lower() != "false"
+            found.append(EnvFile(path, entry.get("format") == "raw", required))
+        return found
+
+    def env_dialects(self) -> dict[str, str]:
+        """The dialect (see ``_dotenv.DIALECTS``) in which to write the project's ``.env`` and each environment file.
+
+        It is what all services that read the file understand; Compose itself reads the project's ``.env``.
+        """
+        uses = [(path, False) for path in self.dotenv_paths()]
+        uses += [(file.path, file.raw) for name in self.names() for file in self.env_files(name)]
+        readers: dict[str, set[bool]] = {}
+        for path, raw in uses:
+            readers.setdefault(os.path.realpath(path), set()).add(raw)
+        dialects = {(False,): _dotenv.PORTABLE, (True,): _dotenv.RAW, (False, True): _dotenv.BARE}
+        return {path: dialects[tuple(sorted(readers[os.path.realpath(path)]))] for path, _raw in uses}
 
     def variables(self) -> dict[str, str]:
         """What the project's environment files set; nothing when there are none."""

@@ -7,7 +7,7 @@ import contextlib
 import os
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ansible_collections.composeops.hotfix.plugins.module_utils import _dotenv
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
@@ -84,22 +84,24 @@ def known(docker: Docker, project: Project) -> set[str]:
         found |= file.secrets()
     for name in project.names():
         with contextlib.suppress(HotfixError):
-            found |= _of_service(project, project.resolved(name))
+            found |= _of_service(project, name)
     with contextlib.suppress(HotfixError):
         found |= hidden_values(project.variables())
     return found
 
 
-def _of_service(project: Project, service: dict[str, Any]) -> set[str]:
+def _of_service(project: Project, name: str) -> set[str]:
+    service = project.resolved(name)
     variables: dict[str, str] = {}
     build = service.get("build") or {}
     for mapping in (service.get("environment"), build.get("args")):
         variables.update({name: str(value) for name, value in (mapping or {}).items() if value is not None})
     found = hidden_values(variables)
-    for entry in service.get("env_file") or []:
-        path = os.path.join(project.directory, str(entry.get("path")))
+    for file in project.env_files(name):
         with contextlib.suppress(HotfixError):
-            found |= hidden_values(_dotenv.variables(read_bytes(path), path))
+            document = _dotenv.parse(read_bytes(file.path), file.path, _dotenv.RAW if file.raw else _dotenv.PORTABLE)
+            found |= hidden_values(document.variables)
+            found |= hidden_values({entry.name: document.meant(entry).value or "" for entry in document.entries})
     folder = os.path.join(project.directory, str(build.get("context") or "."))
     with contextlib.suppress(HotfixError):
         text = read_bytes(os.path.join(folder, str(build.get("dockerfile") or "Dockerfile"))).decode("utf-8", "replace")

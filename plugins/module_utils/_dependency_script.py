@@ -32,6 +32,10 @@ class Refused(Exception):
     """The dependency was reached and said no; the text quotes no secret."""
 
 
+class NotSet(Refused):
+    """The container was not given what it takes to ask."""
+
+
 def ask_redis(question: dict[str, Any], timeout: float) -> str:
     """Log in as the URL says, and send PING."""
     parts = urlsplit(address(question))
@@ -70,7 +74,7 @@ def ask_http(question: dict[str, Any], timeout: float) -> str:
     if question["secret_variable"]:
         secret = os.environ.get(question["secret_variable"], "")
         if not secret:
-            raise Refused("{} is not set in the container".format(question["secret_variable"]))
+            raise NotSet("{} is not set in the container".format(question["secret_variable"]))
         headers[question["header"]] = question["header_prefix"] + secret
     url = address(question).rstrip("/") + question["path"]
     if urlsplit(url).scheme not in ("http", "https"):
@@ -119,7 +123,7 @@ def address(question: dict[str, Any]) -> str:
     """The dependency's URL: from the container's environment, else the one given."""
     found = os.environ.get(question["url_variable"], "") if question["url_variable"] else ""
     if not (found or question["url"]):
-        raise Refused("{} is not set in the container".format(question["url_variable"] or "url"))
+        raise NotSet("{} is not set in the container".format(question["url_variable"] or "url"))
     return found or str(question["url"])
 
 
@@ -148,13 +152,15 @@ def main() -> None:
     options = json.loads(sys.argv[1])
     answers = []
     for question in options["questions"]:
-        started = time.monotonic()
+        started, asked = time.monotonic(), True
         try:
             ok, text = True, ASK[question["kind"]](question, options["timeout"])
         except Exception as error:  # whatever goes wrong is the finding
-            ok, text = False, reason(error)
+            ok, text, asked = False, reason(error), not isinstance(error, NotSet)
         milliseconds = round((time.monotonic() - started) * 1000)
-        answers.append({"name": question["name"], "ok": ok, "reason": text, "milliseconds": milliseconds})
+        answers.append(
+            {"name": question["name"], "ok": ok, "asked": asked, "reason": text, "milliseconds": milliseconds}
+        )
     sys.stdout.write(options["mark"] + " " + json.dumps({"answers": answers}))
 
 

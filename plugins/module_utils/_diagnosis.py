@@ -17,6 +17,16 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._kernel_log impo
 from ansible_collections.composeops.hotfix.plugins.module_utils._worker_log import FAILED, STOPPING, Death, Verdict
 from ansible_collections.composeops.hotfix.plugins.module_utils._worker_samples import Ended
 
+# Each cause in plain words, for who has never heard of it; docs/workers.md says more.
+CAUSES = {
+    "import_error": "the application cannot be imported or started, so that every new worker ends at once",
+    "oom": "the kernel kills workers because there is not enough memory",
+    "crash": "workers crash: a signal such as SIGSEGV, or an exit of their own",
+    "ping_timeout": "the server kills workers that do not answer it in time",
+    "recycle": "the server replaces workers after so many requests, as it was told to; harmless",
+    "unknown": "what can be seen now does not show why",
+    "none": "no worker has died",
+}
 # Of causes with as many deaths, the first: it stands in the way of the others, or does the most harm.
 ORDER = ("import_error", "oom", "crash", "ping_timeout", "unknown", "recycle")
 CONFIDENCE = {1: "low", 2: "medium", 3: "high"}
@@ -83,6 +93,7 @@ class Observed(NamedTuple):
     :ivar spare_kills: kills for lack of memory with a time that no death was explained by.
     :ivar bounded: whether an instant later than the container's start bounds what is asked for.
     :ivar watched: seconds.
+    :ivar noted: whether the counter's value at that instant is known, so that ``oom_kills`` counts from there.
     """
 
     settings: Settings
@@ -99,6 +110,7 @@ class Observed(NamedTuple):
     spare_kills: int
     bounded: bool
     watched: float
+    noted: bool = False
 
 
 class Diagnosis(NamedTuple):
@@ -231,19 +243,20 @@ def _count_kills(seen: Observed, causes: Counter[str], sure: dict[str, int]) -> 
     """Explain what only a line of the log tells of by kills for lack of memory; count those without any line."""
     kills = seen.oom_kills or 0
     spare = max(kills - causes["oom"], 0)
-    counted = f"The control group counts {kills} process{'es' * (kills != 1)} killed for lack of memory"
-    if seen.bounded:
+    since = "the number of workers was changed" if seen.noted else "the container's start"
+    counted = f"The control group counts {kills} process{'es' * (kills != 1)} killed for lack of memory since {since}."
+    if seen.bounded and not seen.noted:
         # The counter began with the container, so that only kills with a time belong to the time that is asked for.
         causes["oom"] += seen.spare_kills
         sure["oom"] = max(sure.get("oom", 1), 3 if seen.spare_kills else 1)
-        return [f"{counted} since the container's start."] if kills else []
+        return [counted] if kills else []
     explained = min(spare, seen.unexplained)
     causes["unknown"] -= explained
     causes["oom"] = max(causes["oom"], kills)
     if not kills:
         return []
     sure["oom"] = 3
-    return [f"{counted} since the container's start."]
+    return [counted]
 
 
 def _count_hidden(seen: Observed, causes: Counter[str], sure: dict[str, int]) -> list[str]:
@@ -307,17 +320,23 @@ def _of_signal(name: str, text: str, seen: Observed) -> tuple[str, str] | None:
 
 def _lines(cause: str, count: int, seen: Observed) -> list[str]:
     """What shows a cause, each thing once."""
-    texts: dict[str, str] = {}
+    told: dict[str, list[Death]] = {}
     for death in seen.deaths:
         if death.verdict.cause == cause:
-            who = f"worker {death.pid}" if death.pid is not None else "a worker"
-            texts.setdefault(death.verdict.how, f"{cause}: {_rfc3339(death.time)}, {who}: {death.verdict.how}.")
-    lines = list(texts.values())[-LINES:]
+            told.setdefault(death.verdict.how, []).append(death)
+    lines = [f"{cause}: {_who(deaths)}: {how}." for how, deaths in told.items()][-LINES:]
     if cause == "import_error" and seen.exception:
         lines.append(f"{cause}: the last exception in the log is: {seen.exception}")
     if cause == "ping_timeout" and seen.settings.server != "gunicorn":
         lines.append(f"{cause}: the supervisor's patience is {seen.settings.ping_timeout:g} s.")
     return [f"{cause}: {count} in all.", *lines]
+
+
+def _who(deaths: Sequence[Death]) -> str:
+    """Which worker it was and when, and how many more of them there were."""
+    first, more = deaths[0], len(deaths) - 1
+    who = f"worker {first.pid}" if first.pid is not None else "a worker"
+    return f"{_rfc3339(first.time)}, {who}" + (f", and {more} more until {_rfc3339(deaths[-1].time)}" if more else "")
 
 
 def _quiet(seen: Observed) -> Diagnosis:

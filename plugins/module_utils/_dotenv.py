@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from ansible_collections.composeops.hotfix.plugins.module_utils import _dotenv_forms, _dotenv_proof, _dotenv_raw
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_forms import encode
@@ -20,6 +21,8 @@ __all__ = ["DIALECTS", "Document", "Entry", "encode", "parse", "redacted", "show
 
 # Who reads a file: Compose, python-dotenv and a shell; raw readers only; raw ones as well as Compose and python-dotenv.
 PORTABLE, RAW, BARE = DIALECTS = ("portable", "raw", "bare")
+# The option by which a module is told, as the documentation fragment ``_env_file`` describes it.
+DIALECT: dict[str, Any] = {"dialect": {"type": "str", "choices": list(DIALECTS), "default": PORTABLE}}
 
 BOM = "\ufeff"
 # A comment may hold an old secret: an assignment, a word of a present one, a URL with a password, or any long word with
@@ -69,9 +72,11 @@ class Document(Content):
         entry = self.effective(name)
         return default if entry is None or entry.value is None else entry.value
 
-    def meant(self, entry: Entry) -> str:
-        """An entry's value without quotes that its reader keeps, as a raw one does; empty for none."""
-        return entry.value or "" if self.dialect == PORTABLE else _dotenv_raw.unquoted(entry.value or "")
+    def meant(self, entry: Entry) -> Entry:
+        """An entry without the quotes that its reader keeps, as a raw one does."""
+        if self.dialect == PORTABLE or entry.value is None:
+            return entry
+        return replace(entry, value=_dotenv_raw.unquoted(entry.value))
 
     def problem(self, entry: Entry) -> str:
         """Why not every reader agrees about an entry, in words that follow its name; empty when all agree."""

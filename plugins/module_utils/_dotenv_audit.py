@@ -133,7 +133,7 @@ def audit(
         entry = document.effective(name)
         if entry is None:
             continue
-        found += _weak(entry, deny_patterns, min_entropy_bits)
+        found += _weak(document.meant(entry), deny_patterns, min_entropy_bits)
         found += _written(document, entry)
     found += _reused(held_secrets(document))
     found += _required(document, required)
@@ -147,7 +147,7 @@ def held_secrets(document: Document) -> list[Secret]:
         entry = document.effective(name)
         if entry is not None:
             with contextlib.suppress(HotfixError):
-                held += secrets_of(entry)
+                held += secrets_of(document.meant(entry))
     return held
 
 
@@ -246,7 +246,8 @@ def _written(document: Document, entry: Entry) -> Iterator[Finding]:
         yield Finding("duplicate", name, entry.line, "medium", message)
     problem = document.problem(entry)
     if problem:
-        yield Finding("unportable_value", name, entry.line, "low", f"{name} {problem}.")
+        severity = "low" if document.meant(entry) == entry else "high"
+        yield Finding("unportable_value", name, entry.line, severity, f"{name} {problem}.")
 
 
 def _required(document: Document, required: Mapping[str, str | None]) -> Iterator[Finding]:

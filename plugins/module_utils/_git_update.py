@@ -21,9 +21,9 @@ from typing import Any, Optional
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import (
+    Edit,
     problem,
     read_bytes,
-    remove_leftovers,
     write_atomic,
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._git import (
@@ -340,17 +340,30 @@ def drop_plan(folder: str) -> None:
 def carry_out(git: Git, plan: Plan, folder: str, env: Mapping[str, str], *, resumed: bool = False) -> None:
     """Do what the plan says: files, branch, index. Each step can be repeated, so a killed run can be finished.
 
-    :raises HotfixError: when a file cannot be written; the work tree is then put back as it was.
+    :raises HotfixError: when a file cannot be written, or another run edits files there; the work tree is then as it
+        was.
     """
+    changes = compare(git, plan.edited, plan.merged, env)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(Edit(*(os.path.join(git.top, path) for path in _files(changes))))
+        except HotfixError:
+            if not resumed:
+                drop_plan(folder)
+            raise
+        _carry_out(git, plan, folder, env, changes=changes, resumed=resumed)
+
+
+def _carry_out(
+    git: Git, plan: Plan, folder: str, env: Mapping[str, str], *, changes: Mapping[str, Change], resumed: bool
+) -> None:
     tip = git.maybe("rev-parse", "--verify", "--quiet", f"refs/heads/{plan.branch}")
     checked_out = git.maybe("symbolic-ref", "--quiet", "--short", "HEAD")
-    changes = compare(git, plan.edited, plan.merged, env)
     strange = [f"branch {plan.branch}"] if tip not in (plan.base, plan.target) or checked_out != plan.branch else []
     strange += [path for path, seen in observe(git, _files(changes)).items() if not _known(seen, changes[path])]
     if strange:
         raise _overtaken(folder, strange, resumed)
     for path in changes if resumed else ():
-        remove_leftovers(os.path.join(git.top, path))
         with contextlib.suppress(OSError):
             os.unlink(os.path.join(git.top, path + BESIDE))
     try:

@@ -37,7 +37,7 @@ class KeyRotation:
         self.path: str = self.params["path"]
         self.name: str = self.params["name"]
         self.now = time.time()
-        self.before = parse(read_bytes(self.path), self.path)
+        self.before = parse(read_bytes(self.path), self.path, self.params["dialect"])
         self.current = in_document(self.before, self.name, self.params["format"])
         register(module, self.current.keys)
         self.policy = policy(self.params, self.current)
@@ -50,7 +50,7 @@ class KeyRotation:
         new_key = self._new_key()
         keys = plan.keys_after(new_key)
         after = self.before
-        if keys != self.current.keys:
+        if keys != self.current.keys or (keys and self.params["regenerate"] != "never" and self._in_kept_quotes()):
             after = self.before.set({self.name: join(keys, self.current.format)})
         if self.ages:
             self.ages.record(self.path, self.name, keys, self.now)
@@ -59,7 +59,7 @@ class KeyRotation:
         result = {
             "changed": after.data != self.before.data or bool(self.ages and self.ages.changed),
             "rotated": plan.new_key_needed,
-            "reasons": list(plan.reasons),
+            "reasons": [*plan.reasons, *self._form(after)],
             "new_fingerprint": newest if plan.new_key_needed else "",
             "newest_fingerprint": newest,
             "kept_fingerprints": [fingerprint(key) for key in plan.kept],
@@ -78,6 +78,17 @@ class KeyRotation:
             result["key"] = keys[0]
         result.update(self._write(after))
         return result
+
+    def _in_kept_quotes(self) -> bool:
+        """Whether the value stands in quotes which the service gets as a part of it."""
+        entry = self.before.effective(self.name)
+        return entry is not None and self.before.meant(entry) != entry
+
+    def _form(self, after: Document) -> list[str]:
+        if not self._in_kept_quotes():
+            return []
+        form = "stands in quotes, which the service gets as a part of the value"
+        return [f"{self.name} {form}{'' if after is self.before else '; it is written without'}."]
 
     def _plan(self) -> Plan:
         known = self.ages.of(self.path, self.name) if self.ages else {}

@@ -254,13 +254,14 @@ def in_document(document: Document, name: str, format: str = "auto") -> KeyList:
         raise HotfixError(
             f"{name} refers to another variable", path=document.path, line=entry.line, remedy="Write its value instead"
         )
+    value = document.meant(entry).value or ""
     try:
-        keys = split(entry.value, format)
+        keys = split(value, format)
     except HotfixError as error:
         raise HotfixError(
             f"{name}: {error.message}", path=document.path, line=entry.line, remedy=error.remedy
         ) from None
-    return KeyList(keys, detect_format(entry.value) if format == "auto" else format, entry.line)
+    return KeyList(keys, detect_format(value) if format == "auto" else format, entry.line)
 
 
 def _json_strings(text: str) -> list[str]:

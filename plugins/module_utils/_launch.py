@@ -154,11 +154,12 @@ class Launch:
     def _exists(self, path: str) -> bool:
         return path in self.files.changed or os.path.isfile(path)
 
-    def _dotenv(self, path: str, *, required: bool = False) -> dict[str, Text]:
+    def _dotenv(self, path: str, *, required: bool = False, raw: bool = False) -> dict[str, Text]:
         """The variables of an environment file."""
         if not required and not self._exists(path):
             return {}
-        document = _dotenv.parse(self.files.read(path), path)
+        dialect = self.project.env_dialects().get(path, _dotenv.RAW) if raw else _dotenv.PORTABLE
+        document = _dotenv.parse(self.files.read(path), path, dialect)
         return {
             name: Text.of(value, self.add(DotenvValue(document, name))) for name, value in document.variables.items()
         }
@@ -190,9 +191,8 @@ class Launch:
             image = self.config.name
             found.update({name: Text.of(value, self.add(BuiltImage(image))) for name, value in self.config.env.items()})
         found.update(self.built.env if self.built else {})
-        for entry in self.data.get("env_file") or []:
-            path = os.path.join(self.project.directory, self._plain(entry.get("path")) or "")
-            found.update(self._dotenv(os.path.normpath(path), required=entry.get("required", True) is not False))
+        for file in self.project.env_files(self.service):
+            found.update(self._dotenv(file.path, required=file.required, raw=file.raw))
         found.update(self._assignments("compose_environment", ("environment",), self.data.get("environment")))
         return found
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Callable
 
@@ -25,7 +26,7 @@ def last_change(params: Mapping[str, Any], inspect: Mapping[str, Any]) -> dict[s
     folder = _journal.project_folder(params["state_dir"], params["project_src"])
     same = {"action": ACTION, **_life(inspect)}
     found = [
-        {"time": entry["time"], "oom_kills": int(entry["oom_kills"])}
+        {"time": entry["time"], "oom_kills": int(entry["oom_kills"]), "workers": _target(str(entry["result"]))}
         for entry in _journal.entries(folder)
         if all(entry.get(key) == value for key, value in same.items())
     ]
@@ -52,6 +53,12 @@ def noted(params: Mapping[str, Any], inspect: Mapping[str, Any], result: Callabl
                 # The kernel's counter goes on with the container.
                 kills = _cgroup.memory(inspect["State"]["Pid"], inspect["Id"]).oom_kills or 0
                 _journal.append(folder, ACTION, result=result(), **_life(inspect), oom_kills=str(kills))
+
+
+def _target(result: str) -> int | None:
+    """The number that was wanted, in ``4 to 2`` and in ``4 to 2, not completed``."""
+    found = re.match(r"\d+ to (\d+)", result)
+    return int(found[1]) if found else None
 
 
 def _life(inspect: Mapping[str, Any]) -> dict[str, str]:

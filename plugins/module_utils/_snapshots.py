@@ -266,12 +266,19 @@ def untag_image(docker: Docker, tag: str) -> None:
 
 
 def plan_restore(
-    project_src: str, store: Store, snapshot: Snapshot, exclude: Iterable[str], exclude_variables: Iterable[str]
+    project_src: str,
+    store: Store,
+    snapshot: Snapshot,
+    exclude: Iterable[str],
+    exclude_variables: Iterable[str],
+    *,
+    dialect: str,
 ) -> list[Change]:
     """What has to be done to the project's files to make them the snapshot's; files that are so already are left out.
 
     :param exclude: files that keep their present state.
     :param exclude_variables: variables of environment files that keep their present values.
+    :param dialect: in which these files are read and written; one of ``_dotenv.DIALECTS``.
     :raises HotfixError: with nothing changed: damaged copy, file that is a directory, variable that cannot be kept.
     """
     skipped = {relative(project_src, name) for name in exclude}
@@ -283,7 +290,7 @@ def plan_restore(
         present, before = look(project_src, kept.path)
         after = store.content(snapshot.id, kept)
         if after is not None and variables and is_dotenv(kept.path):
-            after = keep_variables(os.path.join(project_src, kept.path), before, after, variables)
+            after = keep_variables(os.path.join(project_src, kept.path), before, after, variables, dialect)
         same_kind = (present.link, present.absent) == (kept.link, kept.absent)
         if before != after or not same_kind or (after is not None and _properties(present) != _properties(kept)):
             changes.append(Change(kept, before, after))
@@ -295,7 +302,7 @@ def _properties(kept: Kept) -> tuple[int, ...]:
     return (kept.mode, kept.uid, kept.gid) if os.geteuid() == 0 else (kept.mode,)
 
 
-def keep_variables(path: str, present: bytes | None, restored: bytes, names: Iterable[str]) -> bytes:
+def keep_variables(path: str, present: bytes | None, restored: bytes, names: Iterable[str], dialect: str) -> bytes:
     """A restored environment file in which these variables have their present values, or are absent as they are now."""
     if present is None:
         raise HotfixError(
@@ -303,7 +310,7 @@ def keep_variables(path: str, present: bytes | None, restored: bytes, names: Ite
             path=path,
             remedy="Restore it without exclude_variables",
         )
-    now, document = _dotenv.parse(present, path), _dotenv.parse(restored, path)
+    now, document = _dotenv.parse(present, path, dialect), _dotenv.parse(restored, path, dialect)
     wanted = {name: now.get(name) for name in names}
     differing = {name: value for name, value in wanted.items() if value != document.get(name)}
     document = document.set({name: value for name, value in differing.items() if value is not None})
@@ -411,7 +418,9 @@ class Project:
         """Keep the present state as the good one and close the transaction."""
         return self._keep(take_now(), "committed", "committed")
 
-    def restored(self, name: str, exclude: Iterable[str], exclude_variables: Iterable[str], scratch: str) -> Result:
+    def restored(
+        self, name: str, exclude: Iterable[str], exclude_variables: Iterable[str], dialect: str, scratch: str
+    ) -> Result:
         """Write the files of a snapshot back, and take the branch back to its commit; the transaction stays open.
 
         :param scratch: an existing folder (0700) for temporary files.
@@ -426,7 +435,7 @@ class Project:
         snapshot = self.store.load(name or opened)
         files = [os.path.join(self.project_src, kept.path) for kept in snapshot.files]
         with Edit(*files, check=self.check):
-            changes = plan_restore(self.project_src, self.store, snapshot, exclude, exclude_variables)
+            changes = plan_restore(self.project_src, self.store, snapshot, exclude, exclude_variables, dialect=dialect)
             names = [change.kept.path for change in changes]
             if changes and not self.check:
                 self._note("restored", snapshot, "started", names)

@@ -14,6 +14,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._workers import 
     MEBIBYTE,
     Measured,
     human,
+    most_busy,
     size,
     total,
 )
@@ -51,6 +52,24 @@ class Room(NamedTuple):
     def others(self) -> int:
         """Memory of the host that is used by all else."""
         return max(self.host_total - self.host_available - self.usage, 0)
+
+
+def sizing(settings: Settings, room: Room) -> dict[str, Any] | None:
+    """What the configured workers take and what there is for them, in bytes; None when nothing could be measured."""
+    if room.measured is None:
+        return None
+    workers = settings.workers or room.measured.workers
+    limit = _limit(room)
+    return {
+        "workers": workers,
+        "shared": room.measured.shared,
+        "per_worker": room.measured.per_worker,
+        "total": total(workers, room.measured.shared, room.measured.per_worker),
+        "limit": limit,
+        "budget": int(limit * (1 - HEADROOM)),
+        "cpus": room.cpus,
+        "busy": most_busy(room.cpus),
+    }
 
 
 class _Advice:
@@ -98,8 +117,12 @@ def recommend(
     return {"workers": advice.workers, "memory": advice.memory, "actions": advice.actions}
 
 
+def _limit(room: Room) -> int:
+    return room.limit or room.host_total - room.others
+
+
 def _memory(advice: _Advice, settings: Settings, room: Room) -> None:
-    limit = room.limit or room.host_total - room.others
+    limit = _limit(room)
     what = "the container's limit" if room.limit else "what the host has beside all else"
     if room.measured is None:
         advice.workers = advice.memory = {"value": None, "reason": "No worker runs that could be measured."}
@@ -145,10 +168,12 @@ def _bigger(advice: _Advice, wanted: int, need: int, room: Room, measured: Measu
     try:
         budget = BIGGER_MEMORY - room.others
         gain = size(budget, measured.shared, measured.per_worker, headroom=HEADROOM, cpus=BIGGER_CPUS)
-        reason += f" 8 vCPU and 16 GB have room for {gain.workers}."
+        droplet = "8 vCPU and 16 GB"
+        reason += f" {droplet} have room for {gain.workers}."
     except HotfixError:
+        droplet = f"at least {math.ceil((need + room.others) / 1024 / MEBIBYTE)} GiB of memory"
         reason += " 8 vCPU and 16 GB would not do either."
-    advice.act("Or take a bigger droplet", reason)
+    advice.act(f"{'Or take' if advice.actions else 'Take'} a bigger droplet: {droplet}", reason)
 
 
 def _patience(advice: _Advice, settings: Settings, version: str | None, room: Room) -> None:

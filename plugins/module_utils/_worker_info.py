@@ -11,7 +11,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
-from ansible_collections.composeops.hotfix.plugins.module_utils import _cgroup, _container, _kernel_log, _processes
+from ansible_collections.composeops.hotfix.plugins.module_utils import (
+    _cgroup,
+    _container,
+    _kernel_log,
+    _live_changes,
+    _processes,
+)
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker, Process
 from ansible_collections.composeops.hotfix.plugins.module_utils._container_facts import identity, live_processes
@@ -30,7 +36,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._logs import epo
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import hidden_values, mask
 from ansible_collections.composeops.hotfix.plugins.module_utils._server_settings import settings
 from ansible_collections.composeops.hotfix.plugins.module_utils._server_version import package_version
-from ansible_collections.composeops.hotfix.plugins.module_utils._worker_advice import Room, recommend
+from ansible_collections.composeops.hotfix.plugins.module_utils._worker_advice import Room, recommend, sizing
 from ansible_collections.composeops.hotfix.plugins.module_utils._worker_log import Story
 from ansible_collections.composeops.hotfix.plugins.module_utils._worker_memory import Running
 from ansible_collections.composeops.hotfix.plugins.module_utils._worker_samples import (
@@ -52,13 +58,14 @@ ONLY_ROOT = "Run as root (become: true)"
 
 
 class Request(NamedTuple):
-    """What is asked for: ``since`` (RFC 3339; None: the last start), seconds to watch, where the files are."""
+    """What is asked for: ``since`` (RFC 3339; None: the last start), seconds to watch, where files and journal are."""
 
     since: str | None
     watch: int
     project_src: str | None
     service: str | None
     files: list[str]
+    state_dir: str | None = None
 
 
 class Server(NamedTuple):
@@ -69,6 +76,11 @@ class Server(NamedTuple):
     version: str | None
     settings: Settings
     result: dict[str, Any]
+
+    def told_while_running(self, workers: int) -> Server:
+        """The same server, which was given another number of workers since it was started."""
+        settings = self.settings._replace(workers=workers)
+        return self._replace(settings=settings, result={**self.result, "configured": workers})
 
 
 def worker_info(docker: Docker, inspect: Mapping[str, Any], request: Request) -> dict[str, Any]:
@@ -81,10 +93,15 @@ def worker_info(docker: Docker, inspect: Mapping[str, Any], request: Request) ->
     now = docker.lookup(inspect["Id"])
     if now is None:
         raise HotfixError("the container was removed while it was watched", remedy="Run it again on the new one")
+    change = _live_changes.last_change(request._asdict(), now)
     processes = live_processes(docker, now)
     server = _server(docker, now, processes, request)
+    if change is not None and change["workers"]:
+        server = server.told_while_running(change["workers"])
     sizes = _sizes(processes)
-    since, bounded = _since(now, request.since)
+    # What happened before the number was changed in the running server is not to be held against the new one.
+    noted = change is not None and request.since is None
+    since, bounded = _since(now, change["time"] if change is not None and noted else request.since)
     memory = _memory(now)
     kernel_lines = _kernel_log.read(since)
     kernel = _kernel_log.events(kernel_lines or [], now["Id"])
@@ -102,10 +119,11 @@ def worker_info(docker: Docker, inspect: Mapping[str, Any], request: Request) ->
         exception=story.exception,
         log=readable is None,
         speaks=story.speaks,
-        oom_kills=memory.oom_kills,
+        oom_kills=_kills_since(memory, change if noted else None),
         spare_kills=max(story.kills - story.causes["oom"], 0),
         bounded=bounded,
         watched=window.seconds,
+        noted=noted,
     )
     diagnosis = diagnose(seen)
     policy = _container.restart_policy(now)
@@ -134,6 +152,8 @@ def worker_info(docker: Docker, inspect: Mapping[str, Any], request: Request) ->
             restart_policy=policy.name,
             exception=story.exception,
         ),
+        "sizing": sizing(server.settings, room),
+        "last_change": change,
         "since": datetime.fromtimestamp(since, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "watched": {"seconds": round(window.seconds, 1), "cpu_seconds": round(window.cpu, 2)},
     }
@@ -145,6 +165,13 @@ def _pid(inspect: Mapping[str, Any]) -> int:
 
 def _memory(inspect: Mapping[str, Any]) -> _cgroup.Memory:
     return _cgroup.memory(_pid(inspect), inspect["Id"])
+
+
+def _kills_since(memory: _cgroup.Memory, change: Mapping[str, Any] | None) -> int | None:
+    """Kills for lack of memory since the container's start, or since a change of the running server."""
+    if memory.oom_kills is None or change is None:
+        return memory.oom_kills
+    return max(memory.oom_kills - int(change["oom_kills"]), 0)
 
 
 def _quota(inspect: Mapping[str, Any]) -> float | None:

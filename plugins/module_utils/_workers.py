@@ -133,8 +133,7 @@ def size(
     :param headroom: the part of the limit to keep free, for peaks and the page cache.
     :param min_workers: fewer do not do; a limit into which they do not fit is an error, never a smaller number.
     :param max_workers: more are not wanted.
-    :param cpus: CPUs that the container may use; 2 * cpus + 1 is the most that gunicorn's documentation recommends
-        (https://docs.gunicorn.org/en/latest/design.html#how-many-workers).
+    :param cpus: CPUs that the container may use; see :func:`most_busy`.
     :param current: the present number, when the sizes were measured: they vary a little, so that it stays if it is
         right for a headroom that differs by at most :data:`TOLERANCE`.
     :raises HotfixError: when ``min_workers`` do not fit, or the bounds contradict each other.
@@ -164,7 +163,7 @@ def size(
         if fewer <= current <= more:
             workers = current
             reasons.append(f"{current} workers stay: they are right for a headroom that differs by {TOLERANCE:.0%}.")
-    most = None if cpus is None else max(int(2 * cpus) + 1, min_workers)
+    most = None if cpus is None else max(most_busy(cpus), min_workers)
     if most is not None and workers > most:
         workers = most
         reasons.append(f"{cpus:g} CPUs keep at most {most} workers busy (2 * CPUs + 1), so that {most} are enough.")
@@ -172,6 +171,14 @@ def size(
         workers = max_workers
         reasons.append(f"At most {max_workers} are allowed.")
     return Sizing(workers, reasons)
+
+
+def most_busy(cpus: float) -> int:
+    """The most workers that gunicorn's documentation recommends for a number of CPUs.
+
+    https://docs.gunicorn.org/en/latest/design.html#how-many-workers
+    """
+    return int(2 * cpus) + 1
 
 
 def check_bounds(min_workers: int, max_workers: int | None, workers: int | None = None) -> None:

@@ -22,6 +22,7 @@ author:
   - composeops.hotfix contributors (@composeops)
 extends_documentation_fragment:
   - composeops.hotfix._keys
+  - composeops.hotfix._env_file
   - composeops.hotfix._attributes
   - composeops.hotfix._attributes.INFO
 options:
@@ -168,7 +169,7 @@ from urllib.parse import urlsplit
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import ConnectionError as TlsError
 from ansible.module_utils.urls import open_url
-from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import parse
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import DIALECT, parse
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import read_bytes
 from ansible_collections.composeops.hotfix.plugins.module_utils._keys import FORMATS, RUNBOOK_KEYS, in_document
@@ -192,6 +193,7 @@ ARGUMENTS: dict[str, Any] = {
     "header": {"type": "str", "default": "X-API-Key"},
     "header_prefix": {"type": "str", "default": ""},
     "path": {"type": "path", "required": True},
+    **DIALECT,
     "name": {"type": "str", "default": "VALID_API_KEYS"},
     "format": {"type": "str", "choices": ["auto", *FORMATS], "default": "auto"},
     "refused": {"type": "list", "elements": "str", "no_log": True},
@@ -236,7 +238,7 @@ def probe(module: AnsibleModule) -> dict[str, Any]:
 
 def keys_in(path: str, params: dict[str, Any]) -> list[str]:
     """The keys in a ``.env`` or a copy of one."""
-    return in_document(parse(read_bytes(path), path), params["name"], params["format"]).keys
+    return in_document(parse(read_bytes(path), path, params["dialect"]), params["name"], params["format"]).keys
 
 
 def check_url(url: str) -> None:

@@ -146,6 +146,30 @@ dependencies:
   elements: str
   returned: success
   sample: [redis]
+env_files:
+  description: The environment files of the service (C(env_file)), in the order in which Compose reads them.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    path:
+      description: The file.
+      type: str
+    format:
+      description: "V(raw) where the service reads it with C(format: raw), else V(dotenv)."
+      type: str
+    required:
+      description: Whether Compose fails when the file is missing.
+      type: bool
+  sample: [{path: /opt/wealth-coach-ai/.env, format: dotenv, required: true}]
+env_dialects:
+  description:
+    - For the project's own C(.env) and each environment file of any service, which dialect all who read it understand.
+      It is the option O(composeops.hotfix.dotenv#module:dialect) of the modules that read and write such files.
+    - The project's C(.env) is read by Compose itself as well.
+  type: dict
+  returned: success
+  sample: {/opt/wealth-coach-ai/.env: portable}
 backup_file:
   description: The copy of RV(file) as it was.
   type: str
@@ -201,6 +225,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._compose_change 
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_check import validated
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import (
     ComposeFile,
+    EnvFile,
     Project,
     discover,
     effective_restart_policy,
@@ -262,6 +287,8 @@ class ComposeService:
             "changed_files": paths,
             "files": [file.path for file in after.files],
             "dependencies": after.dependencies(self.service),
+            "env_files": [env_file(file) for file in after.env_files(self.service)],
+            "env_dialects": after.env_dialects(),
             "restart_policy": policy(after, self.service),
             "validated": verdict.accepted,
             "validation": verdict.note,
@@ -277,6 +304,11 @@ class ComposeService:
         made = [self.edit.replace(now.path, was.data if was else None, now.data, keep=keep) for was, now in changes]
         copies = [copy for copy in made if copy]
         return {"backup_file": copies[0], "backup_files": copies} if copies else {}
+
+
+def env_file(file: EnvFile) -> dict[str, Any]:
+    """An environment file as it is returned."""
+    return {"path": file.path, "format": "raw" if file.raw else "dotenv", "required": file.required}
 
 
 def policy(project: Project, service: str) -> dict[str, Any]:

@@ -121,6 +121,9 @@ dependencies:
     ok:
       description: Whether it answered as it should.
       type: bool
+    asked:
+      description: Whether it was asked at all. It is not where the container lacks the variable with address or secret.
+      type: bool
     reason:
       description: What was answered, or why there was no answer.
       type: str
@@ -128,8 +131,8 @@ dependencies:
       description: How long it took.
       type: int
   sample:
-    - {name: Redis, ok: true, reason: Redis answered PONG, milliseconds: 2}
-    - {name: OpenAI, ok: false, reason: the answer is HTTP 401 (invalid_api_key), milliseconds: 310}
+    - {name: Redis, ok: true, asked: true, reason: Redis answered PONG, milliseconds: 2}
+    - {name: OpenAI, ok: false, asked: true, reason: the answer is HTTP 401 (invalid_api_key), milliseconds: 310}
 """
 
 from typing import Any

@@ -12,8 +12,8 @@ version_added: 0.1.0
 description:
   - Changes only the lines it must. Comments, order, the style of quotes, C(export), CRLF and a byte order mark
     stay.
-  - Writes only forms that Compose, python-dotenv and a shell read alike, and proves it by reading the result again
-    before it replaces the file. A value that has no such form is refused.
+  - Writes only forms that Compose, python-dotenv and a shell read alike, or those of another O(dialect), and proves it
+    by reading the result again before it replaces the file. A value that has no such form is refused.
   - Where a variable stands several times, the last one counts for Compose. It is set, and the stale ones are removed.
   - A file that Compose cannot read is refused, naming line and reason, and is left as it is.
   - Only the file changes. A running container keeps its environment until it is recreated.
@@ -42,6 +42,7 @@ extends_documentation_fragment:
   - composeops.hotfix._attributes
   - composeops.hotfix._attributes.FULL
   - composeops.hotfix._project.BACKUP
+  - composeops.hotfix._env_file
 notes:
   - The file is always replaced in one step, so O(unsafe_writes) makes no difference.
 seealso:
@@ -87,7 +88,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import Document, parse, redacted
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import DIALECT, Document, parse, redacted
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_forms import as_texts
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import Edit, read_bytes
@@ -95,6 +96,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import 
 
 ARGUMENTS: dict[str, Any] = {
     "path": {"type": "path", "required": True},
+    **DIALECT,
     "values": {"type": "dict", "default": {}, "no_log": True},
     "absent": {"type": "list", "elements": "str", "default": []},
     "create": {"type": "bool", "default": False},
@@ -116,16 +118,16 @@ def wanted(params: Mapping[str, Any]) -> dict[str, str]:
     return values
 
 
-def read(path: str, create: bool) -> tuple[Document, bool]:
+def read(path: str, create: bool, dialect: str) -> tuple[Document, bool]:
     """The file's document, and whether the file is there.
 
     :raises HotfixError: when it cannot be read, parsed or made, or is missing without ``create``.
     """
     if os.path.lexists(path):
-        return parse(read_bytes(path), path), True
+        return parse(read_bytes(path), path, dialect), True
     if not create:
         raise HotfixError("there is no such file", path=path, remedy="Check the path, or set create: true")
-    return parse(b"", path), False
+    return parse(b"", path, dialect), False
 
 
 def changed_names(before: Document, after: Document) -> list[str]:
@@ -161,7 +163,7 @@ def set_attributes(module: AnsibleModule, changed: bool) -> tuple[bool, str]:
 def run(module: AnsibleModule, values: Mapping[str, str], edit: Edit) -> dict[str, Any]:
     """Change the file as asked, and say what was done."""
     path: str = module.params["path"]
-    before, exists = read(path, module.params["create"])
+    before, exists = read(path, module.params["create"], module.params["dialect"])
     after = before.change(values, module.params["absent"])
     changed = after.data != before.data or not exists
     diff = {"before_header": path, "after_header": path, "before": redacted(before), "after": redacted(after)}

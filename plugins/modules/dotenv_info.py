@@ -25,7 +25,8 @@ description:
   - "Rules about the file: C(unparsable) (critical: Compose cannot read it), C(open_mode) (high: everybody may read it,
     or others may write it; medium: the group may read it), C(tracked_by_git) (high), C(in_git_history) (high: a version
     of the file that git keeps holds a secret in use), C(not_ignored_by_git) (low: the next C(git add) takes it),
-    C(duplicate) (medium), C(unportable_value) (low: readers take it differently). C(open_mode) and C(tracked_by_git)
+    C(duplicate) (medium), C(unportable_value) (low: readers take it differently; high: the service gets
+    the quotes as well). C(open_mode) and C(tracked_by_git)
     are also about copies beside the file that hold a secret in use, whatever an editor or a person called them."
   - "Rule about an image (O(image), O(container), O(service)): C(image_layer) (high: it holds a secret in use; medium: a
     secret of another time, in an environment file or a variable). Its history is searched, its own variables, and the
@@ -67,6 +68,7 @@ options:
     type: int
     default: 2048
 extends_documentation_fragment:
+  - composeops.hotfix._env_file
   - composeops.hotfix._project
   - composeops.hotfix._project.SERVICE
   - composeops.hotfix._project.CONTAINER
@@ -163,7 +165,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._container_optio
     RULES,
     named_container,
 )
-from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import Document, parse, shown_name
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import DIALECT, Document, parse, shown_name
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_audit import (
     SEVERE,
     Finding,
@@ -181,6 +183,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import 
 
 ARGUMENTS: dict[str, Any] = {
     "path": {"type": "path", "required": True},
+    **DIALECT,
     "required": {"type": "dict", "default": {}, "no_log": True},
     "deny_patterns": {"type": "list", "elements": "str", "default": []},
     "min_entropy_bits": {"type": "float", "default": MIN_ENTROPY_BITS},
@@ -237,7 +240,7 @@ def run(params: dict[str, Any], required: dict[str, str | None]) -> dict[str, An
     shown: list[dict[str, Any]] = []
     secrets: list[Secret] = []
     try:
-        document = parse(data, path)
+        document = parse(data, path, params["dialect"])
         shown = variables(document)
         secrets = held_secrets(document)
         findings += audit(document, required, params["deny_patterns"], params["min_entropy_bits"])

@@ -20,6 +20,7 @@ description:
 author:
   - composeops.hotfix contributors (@composeops)
 extends_documentation_fragment:
+  - composeops.hotfix._env_file
   - composeops.hotfix._attributes
   - composeops.hotfix._project.BACKUP
 attributes:
@@ -244,6 +245,7 @@ key:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import DIALECT
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import Edit
 from ansible_collections.composeops.hotfix.plugins.module_utils._key_rotation import KeyRotation, state_file
@@ -252,6 +254,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._rotation import
 
 ARGUMENTS: dict[str, Any] = {
     "path": {"type": "path", "required": True},
+    **DIALECT,
     "name": {"type": "str", "default": "VALID_API_KEYS"},
     "format": {"type": "str", "choices": ["auto", *FORMATS], "default": "auto"},
     "regenerate": {"type": "str", "choices": list(REGENERATE), "default": "insecure"},

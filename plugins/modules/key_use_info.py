@@ -52,6 +52,7 @@ requirements:
     C(local) or C(journald)
 extends_documentation_fragment:
   - composeops.hotfix._keys
+  - composeops.hotfix._env_file
   - composeops.hotfix._project
   - composeops.hotfix._project.SERVICE
   - composeops.hotfix._project.CONTAINER
@@ -175,7 +176,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._container_optio
     RULES,
     named_container,
 )
-from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import parse
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import DIALECT, parse
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import read_bytes
 from ansible_collections.composeops.hotfix.plugins.module_utils._key_use import (
@@ -195,6 +196,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import 
 
 ARGUMENTS: dict[str, Any] = {
     "path": {"type": "path", "required": True},
+    **DIALECT,
     "name": {"type": "str", "default": "VALID_API_KEYS"},
     "format": {"type": "str", "choices": ["auto", *FORMATS], "default": "auto"},
     "pattern": {"type": "str", "required": True},
@@ -208,7 +210,8 @@ ARGUMENTS: dict[str, Any] = {
 def uses(module: AnsibleModule) -> Uses:
     """What to look for, from the options and the environment file."""
     options: dict[str, Any] = module.params
-    keys = in_document(parse(read_bytes(options["path"]), options["path"]), options["name"], options["format"]).keys
+    document = parse(read_bytes(options["path"]), options["path"], options["dialect"])
+    keys = in_document(document, options["name"], options["format"]).keys
     register(module, keys)
     return Uses(
         keys=keys,

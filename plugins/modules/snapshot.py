@@ -85,6 +85,7 @@ options:
     description:
       - Variables of environment files (C(.env), C(.env.*), C(*.env)) that keep their present values in a restore,
         such as V(VALID_API_KEYS). One that is not set now is not set afterwards.
+      - They are written in the form of O(dialect).
     type: list
     elements: str
     default: []
@@ -99,6 +100,7 @@ options:
     type: path
     default: /var/lib/composeops
 extends_documentation_fragment:
+  - composeops.hotfix._env_file
   - composeops.hotfix._attributes
   - composeops.hotfix._attributes.FULL
 author:
@@ -195,6 +197,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.composeops.hotfix.plugins.module_utils import _journal
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import DIALECT
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._git import head_revision
 from ansible_collections.composeops.hotfix.plugins.module_utils._snapshots import (
@@ -217,6 +220,7 @@ SPEC = {
     "name": {"type": "str"},
     "exclude": {"type": "list", "elements": "path", "default": []},
     "exclude_variables": {"type": "list", "elements": "str", "default": []},
+    **DIALECT,
     "keep": {"type": "int", "default": 10},
     "state_dir": {"type": "path", "default": _journal.STATE_DIR},
 }
@@ -237,7 +241,8 @@ def take_now(options: dict[str, Any], docker: Docker | None, scratch: str) -> Sn
 def apply(project: Project, options: dict[str, Any], scratch: str) -> Result:
     """Bring about the state that was asked for."""
     if options["state"] == "restored":
-        return project.restored(options["name"] or "", options["exclude"], options["exclude_variables"], scratch)
+        excluded = options["exclude"], options["exclude_variables"], options["dialect"]
+        return project.restored(options["name"] or "", *excluded, scratch)
     verb = project.present if options["state"] == "present" else project.committed
     return verb(lambda: take_now(options, project.docker, scratch))
 

@@ -27,8 +27,8 @@ options:
     description:
       - Count only deaths from then on. RFC 3339 such as V(2025-10-18T02:00:00Z), a duration before now such as V(10m)
         or V(1h30m), or Unix time in seconds.
-      - By default the container's last start. While the restart policy starts a container again and again, the two
-        minutes before are looked at as well.
+      - By default the container's last start, or the last change that O(state_dir) tells of. While the restart policy
+        starts a container again and again, the two minutes before are looked at as well.
       - The control group's counter of kills begins with the container. A later instant needs the kernel's log or the
         engine's events to tell of a kill for lack of memory.
     type: str
@@ -38,6 +38,13 @@ options:
       - Without it a cause that leaves no trace, such as a worker that did not answer uvicorn's ping, is V(unknown).
     type: int
     default: 0
+  state_dir:
+    description:
+      - Where the collection keeps its journal of the project, such as V(/var/lib/composeops). With it the number of
+        workers that was changed in the running server (M(composeops.hotfix.worker_scale)) is taken for the configured
+        one, and by default deaths are counted from that change on.
+      - Needs O(project_src).
+    type: path
 requirements:
   - Docker Engine 20.10 or newer
 extends_documentation_fragment:
@@ -117,6 +124,41 @@ recommendation:
       description: Steps, each with C(action) and C(reason).
       type: list
       elements: dict
+sizing:
+  description:
+    - What the configured workers take, measured, and what there is for them, in bytes. Null when no worker runs.
+      Measure after some minutes of use; what a worker loads later is not in it.
+  type: dict
+  returned: success
+  contains:
+    workers:
+      description: The number of workers that are reckoned with, the configured ones.
+      type: int
+    shared:
+      description: What all processes share, and what is not a worker's.
+      type: int
+    per_worker:
+      description: What the largest worker has for itself.
+      type: int
+    total:
+      description: C(shared) and for each of the workers C(per_worker).
+      type: int
+    limit:
+      description: The container's memory limit, or what the host has beside all else.
+      type: int
+    budget:
+      description: C(limit) less 20% headroom.
+      type: int
+    cpus:
+      description: The CPUs that the container may use.
+      type: float
+    busy:
+      description: The most workers that so many CPUs keep busy, 2 * CPUs + 1.
+      type: int
+last_change:
+  description: As RV(composeops.hotfix.worker_scale#module:last_change), with O(state_dir).
+  type: dict
+  returned: success
 server:
   description: The server that runs.
   type: dict
@@ -217,8 +259,9 @@ from datetime import datetime, timezone
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import (
+    JOURNALED,
     OPTIONS,
-    REQUIRED,
+    STATE_DIR,
     named_container,
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
@@ -237,6 +280,7 @@ def request(options: dict) -> Request:
         project_src=options["project_src"],
         service=options["service"],
         files=options["files"] or [],
+        state_dir=options["state_dir"],
     )
 
 
@@ -245,10 +289,11 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **OPTIONS,
+            **STATE_DIR,
             "since": {"type": "str"},
             "watch": {"type": "int", "default": 0},
         },
-        **REQUIRED,
+        **JOURNALED,
         supports_check_mode=True,
     )
     options = module.params

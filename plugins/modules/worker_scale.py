@@ -178,6 +178,10 @@ last_change:
       description: How many processes of the container the kernel had killed by then for lack of memory.
       type: int
       returned: success
+    workers:
+      description: The number that was wanted.
+      type: int
+      returned: success
 """
 
 import signal

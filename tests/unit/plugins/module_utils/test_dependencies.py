@@ -44,6 +44,8 @@ def asked(kind: str, environment: dict[str, str], timeout: float = 5, **question
     answer: dict[str, Any] = json.loads(done.stdout[5:])["answers"][0]
     assert answer["name"] == "it"
     assert answer["milliseconds"] >= 0
+    # That the container was not given an address or a secret says nothing about the dependency.
+    assert answer["asked"] is not answer["reason"].endswith("is not set in the container")
     return answer
 
 

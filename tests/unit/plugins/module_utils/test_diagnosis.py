@@ -184,6 +184,22 @@ def test_the_counter_says_nothing_of_a_later_instant() -> None:
     assert found.cause == "unknown"
 
 
+def test_a_change_while_it_runs_that_noted_the_counter() -> None:
+    """All kills since then count, whether or not the kernel's log gives their times."""
+    assert diagnose(observed(bounded=True, noted=True, oom_kills=0)).cause == "none"
+    found = diagnose(observed(bounded=True, noted=True, oom_kills=2, **died("unknown", 3, 1)))
+    assert (found.cause, counts(found)) == ("oom", {"oom": 2, "unknown": 1})
+    assert "2 processes killed for lack of memory since the number of workers was changed" in str(found.evidence)
+
+
+def test_evidence_that_many_deaths_have_in_common_is_told_once() -> None:
+    found = diagnose(observed(**died("crash", 3)))
+    assert found.evidence[:2] == [
+        "crash: 3 in all.",
+        "crash: 2026-11-24T15:57:26.000000Z, worker 8, and 2 more until 2026-11-24T15:57:28.000000Z: how.",
+    ]
+
+
 def test_two_at_once() -> None:
     found = diagnose(observed(**together(died("crash", 1), died("oom", 2), died("recycle", 40)), oom_kills=2))
     assert found.cause == "oom"

@@ -10,12 +10,14 @@ import random
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import (
+    DIALECTS,
     Document,
     encode,
     parse,
@@ -371,7 +373,43 @@ class TestRedacting:
         assert secret not in redacted(document)
 
 
+def calls(action: Callable[[], object]) -> int:
+    """How many functions are called, the interpreter's own included: a busy machine does not change that."""
+    count = 0
+
+    def profile(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(profile)
+    try:
+        action()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
 class TestSize:
+    @staticmethod
+    def work(lines: int, dialect: str) -> int:
+        """The calls for many changes of a file of that many lines, half of them comments, some references and twins."""
+        rng = random.Random(7)
+        shapes = ("# c {0}\nKEY_{0}={1}", "# c {0}\nKEY_{0}={1}\nKEY_{0}={1}", "REF_{0}=$KEY_{0}", "KEY_{0}={1}")
+        made = [shapes[number % 4].format(number, rng.random()) for number in range(lines)]
+        data = "\n".join("\n".join(made).split("\n")[:lines]).encode()
+        count = lines // 2
+        values = {f"KEY_{number}": f"new-{number}" for number in range(0, count, 4)} | {"ADDED": "1"}
+        absent = [f"KEY_{number}" for number in range(1, count, 4)]
+        return calls(lambda: redacted(parse(data, dialect=dialect).change(values, absent)))
+
+    @pytest.mark.parametrize("dialect", DIALECTS)
+    def test_ten_times_the_lines_are_ten_times_the_work(
+        self, dialect: str, record_property: Callable[..., None]
+    ) -> None:
+        small, large = self.work(1_000, dialect), self.work(10_000, dialect)
+        record_property("figure", f"dialect {dialect}: {small} calls for 1,000 lines, {large} for 10,000")
+        assert large < small * 11
+
     def test_ten_thousand_lines_are_read_once_for_each_change(self) -> None:
         """With work that grows with the square of the file this would take many minutes."""
         rng = random.Random(7)

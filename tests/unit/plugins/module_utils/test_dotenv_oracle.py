@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import env_file_page
 import pytest
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import BARE, DIALECTS, PORTABLE, RAW, parse
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
@@ -148,3 +149,8 @@ class TestRefusals:
     )
     def test_but_not_without_need(self, data: bytes, wanted: dict[str, str | None]) -> None:
         assert disagreements([change(data, wanted)]) == []
+
+
+def test_the_page_says_what_the_readers_do() -> None:
+    """``python tests/unit/env_file_page.py`` writes the page anew."""
+    assert env_file_page.page() == env_file_page.PAGE.read_text(encoding="utf-8")

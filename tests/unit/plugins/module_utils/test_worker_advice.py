@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.composeops.hotfix.plugins.module_utils._diagnosis import Diagnosis, Settings
-from ansible_collections.composeops.hotfix.plugins.module_utils._worker_advice import Room, recommend
+from ansible_collections.composeops.hotfix.plugins.module_utils._worker_advice import Room, recommend, sizing
 from ansible_collections.composeops.hotfix.plugins.module_utils._workers import Measured
 
 MIB = 1024**2
@@ -48,7 +48,7 @@ def test_a_droplet_that_is_too_small() -> None:
     big = Room(Measured(500 * MIB, 2500 * MIB, 4), 7000 * MIB, 6000 * MIB, 8192 * MIB, 1500 * MIB, 4.0, None)
     result = advice("oom", room=big)
     assert result["workers"]["value"] == 2
-    assert "Or take a bigger droplet" in actions(result)
+    assert "Or take a bigger droplet: 8 vCPU and 16 GB" in actions(result)
     reason = result["actions"][-1]["reason"]
     assert "4 workers need 12.82 GiB" in reason and "8 vCPU and 16 GB have room for 4" in reason
 
@@ -57,7 +57,20 @@ def test_not_even_one_fits() -> None:
     huge = ROOM._replace(measured=Measured(500 * MIB, 14000 * MIB, 1))
     result = advice("oom", room=huge)
     assert result["workers"]["value"] is None and "do not fit" in result["workers"]["reason"]
+    assert actions(result) == "Take a bigger droplet: at least 20 GiB of memory"
     assert "would not do either" in result["actions"][-1]["reason"]
+
+
+def test_what_the_configured_workers_take_and_what_there_is() -> None:
+    figures = sizing(SETTINGS, ROOM)
+    assert figures is not None
+    assert (figures["workers"], figures["total"], figures["limit"]) == (4, 458 * MIB, 512 * MIB)
+    assert (figures["budget"], figures["busy"]) == (int(512 * MIB * 0.8), 9)
+    unlimited = sizing(SETTINGS._replace(workers=None), ROOM._replace(limit=None))
+    assert unlimited is not None
+    # All that the host has, less what is used beside the container.
+    assert (unlimited["workers"], unlimited["limit"]) == (4, (8192 - (8192 - 6000 - 400)) * MIB)
+    assert sizing(SETTINGS, ROOM._replace(measured=None)) is None
 
 
 def test_without_a_limit_the_host_is_the_limit() -> None:

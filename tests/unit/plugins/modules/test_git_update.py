@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from ansible_collections.composeops.hotfix.plugins.module_utils import _git, _git_update
+from ansible_collections.composeops.hotfix.plugins.module_utils import _files, _git, _git_update
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 
 Run = Callable[..., dict[str, Any]]
@@ -715,6 +715,21 @@ def test_full_disk_puts_everything_back(project: Project, monkeypatch: pytest.Mo
 def test_two_at_once_are_refused(project: Project, tmp_path: Path) -> None:
     with _git_update._alone(str(project.server / ".git")), pytest.raises(HotfixError, match="another update"):
         _git_update.update(str(project.server), _git.Request(), str(tmp_path))
+
+
+def test_file_that_another_run_edits_is_waited_for(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    dirty(project)
+    before = everything(project.server)
+    monkeypatch.setattr(_files, "LOCK_SECONDS", 0)
+    with _files.Edit(str(project.server / "docker-compose.yml")):
+        with pytest.raises(HotfixError, match="another run has been changing files in this folder"):
+            _git_update.update(str(project.server), _git.Request(), str(tmp_path))
+        after = everything(project.server)
+        assert {name for name in before if name in after and before[name] != after[name]} == set()
+        assert not (project.server / ".git" / _git_update.PENDING).exists()
+    assert _git_update.update(str(project.server), _git.Request(), str(tmp_path)).status == "updated"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.composeops.hotfix.plugins.module_utils import _journal, _snapshots
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import PORTABLE
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 
 Run = Callable[..., dict[str, Any]]
@@ -329,7 +330,7 @@ def act(droplet: Droplet, state: str) -> _snapshots.Result:
     with _journal.held(str(droplet.folder), str(droplet.project)):
         project = project_of(droplet)
         if state == "restored":
-            return project.restored("", [], [], str(droplet.folder))
+            return project.restored("", [], [], PORTABLE, str(droplet.folder))
         verb = project.present if state == "present" else project.committed
         return verb(lambda: _snapshots.take(str(droplet.project), FILES, "", "", ""))
 

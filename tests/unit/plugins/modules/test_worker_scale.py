@@ -149,7 +149,7 @@ def test_the_number_of_the_files_and_the_journal(four: Scaled, tmp_path: Path) -
     assert not state.exists()
     found = four(**where)
     assert (found["previous"], found["workers"], found["changed"]) == (4, 3, True)
-    assert found["last_change"]["oom_kills"] == 0
+    assert (found["last_change"]["oom_kills"], found["last_change"]["workers"]) == (0, found["workers"])
     assert four(**where)["last_change"] == found["last_change"]
     (line,) = (state / "shop" / "journal.jsonl").read_text().splitlines()
     assert json.loads(line)["result"] == "4 to 3"
