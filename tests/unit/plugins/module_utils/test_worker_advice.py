@@ -57,7 +57,7 @@ def test_not_even_one_fits() -> None:
     huge = ROOM._replace(measured=Measured(500 * MIB, 14000 * MIB, 1))
     result = advice("oom", room=huge)
     assert result["workers"]["value"] is None and "do not fit" in result["workers"]["reason"]
-    assert actions(result) == "Take a bigger droplet: at least 20 GiB of memory"
+    assert actions(result) == "Take a bigger droplet: at least 71 GiB of memory"
     assert "would not do either" in result["actions"][-1]["reason"]
 
 
