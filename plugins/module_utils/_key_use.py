@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import problem
-from ansible_collections.composeops.hotfix.plugins.module_utils._logs import CHUNK, RFC3339, Line, Scan, Splitter
+from ansible_collections.composeops.hotfix.plugins.module_utils._logs import CHUNK, RFC3339, Line, Scan, Splitter, epoch
 from ansible_collections.composeops.hotfix.plugins.module_utils._patterns import compile_pattern
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import digest, fingerprint
 
@@ -217,14 +217,9 @@ def instant(text: str) -> float | None:
             return float(text)
         if COMMON.fullmatch(text):
             return datetime.strptime(text, "%d/%b/%Y:%H:%M:%S %z").timestamp()
-        found = RFC3339.fullmatch(text) or RFC3339.fullmatch(f"{text}Z")
-        if found is None:
-            return None
-        day, clock, fraction, _zulu, offset = found.groups()
-        when = datetime.fromisoformat(f"{day}T{clock}{offset or '+00:00'}").timestamp()
-    except (ValueError, OverflowError):
+        return epoch(text if RFC3339.fullmatch(text) else f"{text}Z")
+    except (ValueError, OverflowError, HotfixError):
         return None
-    return when + float(f"0.{fraction or 0}")
 
 
 def shown(when: float) -> str:
