@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that turn observations into checks, and checks into the summary."""
+"""Filters that turn observations into checks and findings, and these into summaries."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.composeops.hotfix.plugins.module_utils import _checks
+from ansible_collections.composeops.hotfix.plugins.module_utils import _checks, _findings
 
 
 class FilterModule:
@@ -15,6 +15,9 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "check_lines": _checks.check_lines,
+            "findings": _findings.findings,
+            "findings_left": _findings.left,
+            "findings_lines": _findings.lines,
             "judge": _checks.judge,
             "line_pattern": _checks.line_pattern,
             "summarise": _checks.summarise,

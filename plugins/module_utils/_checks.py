@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_audit import SEVERE
+from ansible_collections.composeops.hotfix.plugins.module_utils._findings import quoted
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
 
 Check = dict[str, str]
@@ -262,6 +263,9 @@ def _shutdown(observed: Observed) -> Check:
 
 
 def _deaths(observed: Observed) -> Check:
+    seen = observed.get("workers") or {}
+    if seen.get("diagnosis"):
+        return _diagnosed(observed, seen)
     # What happened before the number was changed in the running server is not to be held against the new number.
     log, since = (
         ("log_since", "their number was changed") if _changed_live(observed) else ("log", "the container's start")
@@ -275,6 +279,26 @@ def _deaths(observed: Observed) -> Check:
         match["count"] == 0,
         f"no worker death in the {lines} log lines since {since}{watched}",
         f"{match['count']} 'Child process died' since {since}",
+    )
+
+
+def _diagnosed(observed: Observed, seen: Observed) -> Check:
+    """Whether workers died, by what the diagnosis says, which needs no line of the log."""
+    found, count = seen["diagnosis"]["cause"], seen["deaths"]["count"]
+    since = "their number was changed" if _changed_live(observed) else "the container's start"
+    watched = f", watched for {observed['watched']} s" if int(observed["watched"]) else ""
+    if found == "recycle":
+        replaced = f"{count} worker{'s' * (count > 1)} replaced after {seen['server']['max_requests']} requests"
+        return _check("Workers dying", "no_died_lines", "pass", f"{replaced}, as the server was told to{watched}")
+    if found == "unknown" and not count:
+        return _check("Workers dying", "no_died_lines", "not observable", quoted(seen["diagnosis"], seen["deaths"]))
+    lines = observed["log"].get("lines", 0)
+    return _pass_if(
+        "Workers dying",
+        "no_died_lines",
+        found == "none",
+        f"no worker has died since {since} ({seen['diagnosis']['confidence']} confidence; {lines} log lines{watched})",
+        f"since {since}: {quoted(seen['diagnosis'], seen['deaths'])}",
     )
 
 
@@ -328,6 +352,10 @@ def _oom(observed: Observed) -> Check:
 
 def _same_workers(observed: Observed) -> Check:
     was, now = observed["container"]["workers"], observed["container_after"].get("workers", {})
+    recycled = ((observed.get("workers") or {}).get("diagnosis") or {}).get("cause") == "recycle"
+    if recycled and was["count"] == now.get("count"):
+        evidence = f"{now['count']} {now['server']} workers, replaced by new ones after so many requests each"
+        return _check("Workers dying", "same_workers", "pass", evidence)
     return _pass_if(
         "Workers dying",
         "same_workers",

@@ -78,8 +78,8 @@ class _Advice:
         self.memory: dict[str, Any] = {"value": None, "reason": ""}
         self.actions: list[dict[str, str]] = []
 
-    def act(self, action: str, reason: str) -> None:
-        self.actions.append({"action": action, "reason": reason})
+    def act(self, kind: str, action: str, reason: str) -> None:
+        self.actions.append({"kind": kind, "action": action, "reason": reason})
 
 
 def recommend(
@@ -111,6 +111,7 @@ def recommend(
         if "oom" not in found:
             advice.workers["reason"] = advice.memory["reason"] = "The cause is not known yet."
         advice.act(
+            "again",
             "Run the diagnosis again with watch: 120 while the application is used",
             "A worker that ends while it is watched shows its exit status, whatever the log says.",
         )
@@ -126,7 +127,9 @@ def _memory(advice: _Advice, settings: Settings, room: Room) -> None:
     what = "the container's limit" if room.limit else "what the host has beside all else"
     if room.measured is None:
         advice.workers = advice.memory = {"value": None, "reason": "No worker runs that could be measured."}
-        advice.act("Start the container, let it serve, and run the diagnosis again", "The sizes have to be measured.")
+        advice.act(
+            "again", "Start the container, let it serve, and run the diagnosis again", "The sizes have to be measured."
+        )
         return
     shared, per_worker = room.measured.shared, room.measured.per_worker
     wanted = settings.workers or room.measured.workers
@@ -134,6 +137,7 @@ def _memory(advice: _Advice, settings: Settings, room: Room) -> None:
         fit = size(limit, shared, per_worker, headroom=HEADROOM, max_workers=max(wanted - 1, 1), cpus=room.cpus)
         advice.workers = {"value": fit.workers, "reason": " ".join(fit.reasons)}
         advice.act(
+            "workers",
             f"Run {fit.workers} worker{'s' * (fit.workers > 1)}",
             f"So many fit into {what} of {human(limit)} less {HEADROOM:.0%} headroom; {wanted} do not.",
         )
@@ -147,9 +151,10 @@ def _memory(advice: _Advice, settings: Settings, room: Room) -> None:
     advice.memory = {"value": need, "reason": arithmetic}
     if need <= room.host_total - room.others:
         if room.limit and need > room.limit:
-            advice.act(f"Or raise the memory limit to {math.ceil(need / MEBIBYTE)} MiB", arithmetic)
+            advice.act("memory", f"Or raise the memory limit to {math.ceil(need / MEBIBYTE)} MiB", arithmetic)
         elif room.limit:
             advice.act(
+                "again",
                 "Let the workers serve for some minutes and run the diagnosis again",
                 "Those that run now are smaller than the ones that were killed: what they load, they load later.",
             )
@@ -173,7 +178,7 @@ def _bigger(advice: _Advice, wanted: int, need: int, room: Room, measured: Measu
     except HotfixError:
         droplet = f"at least {math.ceil((need + room.others) / 1024 / MEBIBYTE)} GiB of memory"
         reason += " 8 vCPU and 16 GB would not do either."
-    advice.act(f"{'Or take' if advice.actions else 'Take'} a bigger droplet: {droplet}", reason)
+    advice.act("droplet", f"{'Or take' if advice.actions else 'Take'} a bigger droplet: {droplet}", reason)
 
 
 def _patience(advice: _Advice, settings: Settings, version: str | None, room: Room) -> None:
@@ -181,26 +186,31 @@ def _patience(advice: _Advice, settings: Settings, version: str | None, room: Ro
     since = ".".join(map(str, HEALTHCHECK_SINCE))
     if settings.server == "gunicorn":
         advice.act(
+            "patience",
             "Raise gunicorn's --timeout, to 60 for example",
             "A worker did not tell the master in time that it lives, so that the master killed it.",
         )
     elif at_least(version, *HEALTHCHECK_SINCE):
         advice.act(
+            "patience",
             f"Set {HEALTHCHECK}={max(PATIENCE, int(settings.ping_timeout) * 2)} in the service's environment",
             f"{running} kills a worker that does not answer for {settings.ping_timeout:g} s, which the variable sets.",
         )
     else:
         advice.act(
+            "patience",
             f"Upgrade uvicorn to {since} or newer, then set {HEALTHCHECK}={PATIENCE}",
             f"{running} kills a worker that does not answer for 5 s; before {since} the variable is ignored, and the "
             "option --timeout-worker-healthcheck stops the program.",
         )
     advice.act(
+        "program",
         "Do what holds the interpreter's lock for so long in a process of its own",
         "Code in C that does not release the lock keeps the whole worker from answering, its users included.",
     )
     if room.throttled_part is not None and room.throttled_part >= THROTTLED:
         advice.act(
+            "cpu",
             "Raise the CPU quota",
             f"In {room.throttled_part:.0%} of its periods the container used it up; a worker that waits answers late.",
         )
@@ -208,9 +218,10 @@ def _patience(advice: _Advice, settings: Settings, version: str | None, room: Ro
 
 def _exception(advice: _Advice, exception: str | None) -> None:
     shown = f"The log says: {exception}" if exception else "The application cannot be imported or started; see its log."
-    advice.act("Correct what the exception says, then recreate the container", shown)
+    advice.act("program", "Correct what the exception says, then recreate the container", shown)
     if exception and any(word in exception for word in ("SettingsError", "ValidationError", "JSON")):
         advice.act(
+            "settings",
             "Check the variables that the settings read; a list is JSON, such as VALID_API_KEYS='[\"...\"]'",
             "Settings that cannot be read end every worker at import, however many there are.",
         )
@@ -218,12 +229,14 @@ def _exception(advice: _Advice, exception: str | None) -> None:
 
 def _crash(advice: _Advice, diagnosis: Diagnosis, settings: Settings, restart_policy: str) -> None:
     advice.act(
+        "program",
         "Set PYTHONFAULTHANDLER=1 in the service's environment and look at the log after the next crash",
         "Python then prints which line ran when a library in C crashed; the evidence names signal or exit code.",
     )
     by_three = any("exit code 3" in line for line in diagnosis.evidence)
     if settings.server == "uvicorn" and by_three and restart_policy not in ("always", "unless-stopped"):
         advice.act(
+            "restart_policy",
             "Use restart: unless-stopped",
             "Newer versions of uvicorn stop the whole server, with exit code 0, when a worker ends with exit code 3.",
         )
@@ -232,6 +245,7 @@ def _crash(advice: _Advice, diagnosis: Diagnosis, settings: Settings, restart_po
 def _recycle(advice: _Advice, settings: Settings) -> None:
     limit = f" after {settings.max_requests} requests" if settings.max_requests else ""
     advice.act(
+        "none",
         "Nothing; or raise the limit of requests if workers are replaced too often",
         f"The server was told to replace each worker{limit}, so that these deaths are wanted and harmless.",
     )

@@ -121,7 +121,10 @@ recommendation:
       type: dict
       sample: {value: 721420288, reason: "The cause is not memory, so that fewer workers would not help."}
     actions:
-      description: Steps, each with C(action) and C(reason).
+      description:
+        - Steps, each with C(action), C(reason) and C(kind).
+        - Kinds are V(workers), V(memory), V(droplet), V(cpu), V(patience), V(settings), V(program), V(restart_policy),
+          V(again) for what has to be looked at once more, and V(none) where nothing has to be done.
       type: list
       elements: dict
 sizing:

@@ -120,6 +120,54 @@ def test_what_happened_before_the_number_was_changed_in_the_running_server_is_no
     assert (found["no_died_lines"], found["no_oom_kill"]) == ("pass", "pass")
 
 
+def diagnosed(observed: dict[str, Any], cause: str, *, deaths: int = 0, max_requests: int | None = None) -> None:
+    """What worker_info says; the log's lines are then no longer what is judged by."""
+    match(observed, "worker_died").update(count=deaths)
+    observed["workers"] = {
+        "diagnosis": {"cause": cause, "causes": [], "confidence": "high", "evidence": ["Evidence."]},
+        "deaths": {"count": deaths, "timestamps": []},
+        "server": {"max_requests": max_requests},
+    }
+
+
+@pytest.mark.parametrize(
+    ("cause", "deaths", "expected", "words"),
+    [
+        ("none", 0, "pass", "no worker has died since the container's start (high confidence; 40 log lines, watched"),
+        ("oom", 3, "fail", "oom, high confidence: the kernel kills workers because there is not enough memory; 3"),
+        ("ping_timeout", 1, "fail", "1 worker died. Evidence."),
+        ("unknown", 2, "fail", "2 workers died"),
+        ("unknown", 0, "not observable", "unknown, high confidence"),
+    ],
+)
+def test_deaths_are_judged_by_the_diagnosis(cause: str, deaths: int, expected: str, words: str) -> None:
+    observed = good()
+    diagnosed(observed, cause, deaths=deaths)
+    found = {check["check"]: check for check in _checks.judge(observed)}["no_died_lines"]
+    assert found["status"] == expected
+    assert words in found["evidence"]
+
+
+def test_workers_that_are_replaced_after_so_many_requests_are_as_they_should_be() -> None:
+    observed = good()
+    diagnosed(observed, "recycle", deaths=2, max_requests=500)
+    observed["container_after"]["workers"].update(pids=[20, 21])
+    found = {check["check"]: check for check in _checks.judge(observed)}
+    assert (found["no_died_lines"]["status"], found["same_workers"]["status"]) == ("pass", "pass")
+    assert "2 workers replaced after 500 requests" in found["no_died_lines"]["evidence"]
+    # One of them is not back.
+    observed["container_after"]["workers"].update(pids=[20], count=1)
+    assert status(observed)["same_workers"] == "fail"
+
+
+def test_without_a_diagnosis_the_lines_are_judged() -> None:
+    observed = good()
+    observed["workers"] = {"failed": False, "msg": "this user may not look at the processes"}
+    assert status(observed)["no_died_lines"] == "pass"
+    match(observed, "worker_died").update(count=1)
+    assert status(observed)["no_died_lines"] == "fail"
+
+
 def test_everything_passes_where_everything_is_good() -> None:
     assert set(status(good()).values()) == {"pass"}
 
