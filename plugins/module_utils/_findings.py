@@ -197,8 +197,10 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         shown += _wrapped("", f"No diagnosis: {found['problem']}")
     else:
         shown += [*_named(found), *_section("Evidence", _evidence(found)), *_to_do(found), *_number(found)]
-    shown += ["", "Other suspects (a FAIL here is a finding of its own)"]
-    for check in found["checks"]:
+    # What cannot be looked at for the same reason is not worth a line of its own.
+    suspects = [check for check in found["checks"] if check["evidence"] != found["problem"]]
+    shown += ["", "Other suspects (a FAIL here is a finding of its own)"] if suspects else []
+    for check in suspects:
         mark = f"  {MARKS[check['status']]:<6}{check['check']:<19}"
         shown += _wrapped(mark, _in_utc(check["evidence"], found["time"]))
     return shown
@@ -207,7 +209,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
 def _named(found: Mapping[str, Any]) -> list[str]:
     """The cause in plain words, how many workers it took, and which server it is about."""
     diagnosis, deaths, server = found["diagnosis"], found["deaths"], found["server"]
-    name = cause(found)
+    name, container = cause(found), found["container"]
     since = _in_utc(found["since"], found["time"])
     number = f"{deaths['count']} worker{'s' * (deaths['count'] != 1)} died since {since}"
     if deaths["timestamps"]:
@@ -216,7 +218,9 @@ def _named(found: Mapping[str, Any]) -> list[str]:
     running = f"{server['name'] or 'The server'} {server['version'] or ''}".strip()
     kept = f"{len(found['workers'])} of {server['configured'] or 'an unknown number of'} workers"
     watched = f" They were watched for {found['watched']['seconds']:.0f} s." if found["watched"]["seconds"] else ""
+    down = f"NOT RUNNING: the container is {container['status']}, with exit code {container['exit_code']}."
     return [
+        *(_wrapped("", down) if container["status"] not in ("running", "paused") else []),
         *_wrapped("", f"{name.upper()}: {CAUSES[name]}."),
         *_wrapped("  ", f"{number}. Confidence: {diagnosis['confidence']}." + (f" Also: {others}." if others else "")),
         *_wrapped("  ", f"{running} runs {kept}. {server['source']['reason']}{watched}"),
@@ -231,7 +235,12 @@ def _evidence(found: Mapping[str, Any]) -> list[str]:
         evidence = [
             line.removeprefix(f"{name}: ") for line in evidence if not re.fullmatch(rf"{name}: \d+ in all\.", line)
         ]
-    return [_in_utc(line, found["time"]) for line in evidence]
+    return [_in_utc(_capital(line), found["time"]) for line in evidence]
+
+
+def _capital(sentence: str) -> str:
+    """A sentence with a capital letter, unless it begins with the name of a cause."""
+    return sentence if sentence.partition(":")[0] in CAUSES else sentence[:1].upper() + sentence[1:]
 
 
 def _to_do(found: Mapping[str, Any]) -> list[str]:

@@ -109,10 +109,11 @@ def recommend(
             _recycle(advice, settings)
     if "unknown" in found or diagnosis.cause == "unknown":
         if "oom" not in found:
-            advice.workers["reason"] = advice.memory["reason"] = "The cause is not known yet."
+            of_some = "" if diagnosis.cause == "unknown" else " of some deaths"
+            advice.workers["reason"] = advice.memory["reason"] = f"The cause{of_some} is not known yet."
         advice.act(
             "again",
-            "Run the diagnosis again with watch: 120 while the application is used",
+            "Run the diagnosis again with watch: 120 (role diagnose: diagnose_watch=120) while the application is used",
             "A worker that ends while it is watched shows its exit status, whatever the log says.",
         )
     return {"workers": advice.workers, "memory": advice.memory, "actions": advice.actions}

@@ -31,6 +31,7 @@ def observed() -> dict[str, Any]:
                 "id": "89" * 32,
                 "name": "backend",
                 "status": "running",
+                "exit_code": 0,
                 "started_at": "2026-11-24T20:10:25Z",
             },
             "server": {
@@ -135,7 +136,7 @@ BREAKS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str, str]] = {
     "a worker is missing": (lambda o: o["workers"]["workers"].pop(), "workers", "fail", "3 of 4 uvicorn workers run"),
     "no worker runs": (lambda o: o["workers"].update(workers=[]), "workers", "fail", "0 of 4"),
     "no container runs": (
-        lambda o: o["workers"].update(workers=[], container={"status": "exited"}),
+        lambda o: o["workers"].update(workers=[], container={"status": "exited", "exit_code": 3}),
         "workers",
         "fail",
         "the container does not run: exited",
@@ -267,6 +268,15 @@ def test_nothing_is_known_of_the_workers() -> None:
     assert found["problem"] == "there is no container of service backend" and not found["ok"]
     assert _findings.cause(found) == "unknown"
     assert "No diagnosis: there is no container of service backend" in _findings.lines(found)
+    seen |= {"log": seen["workers"], "dependencies": seen["workers"]}
+    assert len(_findings.lines(_findings.findings(seen))) == 3
+
+
+def test_a_container_that_does_not_run_is_said_first() -> None:
+    seen = healthy()
+    assert "NOT RUNNING" not in "\n".join(_findings.lines(_findings.findings(seen)))
+    seen["workers"].update(workers=[], container={"status": "exited", "exit_code": 3})
+    assert _findings.lines(_findings.findings(seen))[2] == "NOT RUNNING: the container is exited, with exit code 3."
 
 
 @given(st.text(max_size=300), st.text(max_size=20))

@@ -137,6 +137,12 @@ def test_an_unknown_cause_is_watched() -> None:
     assert "watch: 120" in actions(result)
 
 
+def test_one_death_of_unknown_cause_beside_a_known_one() -> None:
+    result = advice("crash+unknown")
+    assert result["workers"]["reason"] == "The cause of some deaths is not known yet."
+    assert [item["kind"] for item in result["actions"]] == ["program", "again"]
+
+
 def test_nothing_to_do() -> None:
     result = advice("none")
     assert result["actions"] == [] and result["workers"]["value"] == 4
