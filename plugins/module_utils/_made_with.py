@@ -17,7 +17,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._command_line im
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import LABEL, Docker, environment
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._worker_setting import WORKERS_NAME, given
+from ansible_collections.composeops.hotfix.plugins.module_utils._worker_setting import WORKERS_NAME, first, given
 
 # Numbers of sources: words of the command count from 0, variables from here.
 VARIABLES = 1 << 20
@@ -33,12 +33,8 @@ class Made(NamedTuple):
 
 
 class Numbered(NamedTuple):
-    """The number of workers that something is made with, and all else with the number taken out.
+    """What something is made with, with the number of workers taken out."""
 
-    :ivar number: None when nothing that can be seen sets it.
-    """
-
-    number: int | None
     words: list[str]
     variables: dict[str, str]
 
@@ -87,12 +83,8 @@ def numbered(made: Made) -> Numbered:
     names = list(variables)
     texts = {name: Text.of(variables[name], VARIABLES + index) for index, name in enumerate(names)}
     command = cl.parse([Text.of(word, index) for index, word in enumerate(words)], texts.get)
-    candidates = given(command, texts) if command.server else ()
-    found = next((text for _name, text in candidates if text.value.strip()), None)
-    number = cl.number(found)
-    if found is None and command.server == "uvicorn":
-        number = 1
-    span = found.span() if found is not None else None
+    found = first(given(command, texts)) if command.server else None
+    number, span = cl.number(found), found.span() if found is not None else None
     if span is not None and span.source >= VARIABLES:
         variables[names[span.source - VARIABLES]] = _cut(variables[names[span.source - VARIABLES]], span)
     elif span is not None:
@@ -100,7 +92,7 @@ def numbered(made: Made) -> Numbered:
     # A variable that Compose put into the command is often in the environment file as well, where nothing reads it.
     echoes = [name for name in names if WORKERS_NAME.search(name) and variables[name] == str(number)]
     variables.update({name: PLACEHOLDER for name in echoes})
-    return Numbered(number, words, variables)
+    return Numbered(words, variables)
 
 
 def difference(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._command_line import parse_argv
@@ -48,6 +48,12 @@ def workers(processes: Sequence[Process]) -> Workers:
             return Workers(server, None, [process.pid])
         return _supervised(server, process, [child for child in children if SPAWNED in child.args])
     return _unnamed(processes)
+
+
+def main_process(processes: Iterable[Process], found: Workers) -> Process | None:
+    """The supervisor, or the one process that serves alone; None when no server runs."""
+    pid = found.supervisor_pid or next(iter(found.pids), None)
+    return next((process for process in processes if process.pid == pid), None)
 
 
 def program(argv: Sequence[str]) -> str:

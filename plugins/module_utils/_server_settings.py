@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ansible_collections.composeops.hotfix.plugins.module_utils import _command_line as cl
 from ansible_collections.composeops.hotfix.plugins.module_utils._command_line import Text
+from ansible_collections.composeops.hotfix.plugins.module_utils._container import Process, environment
 from ansible_collections.composeops.hotfix.plugins.module_utils._diagnosis import Settings
+from ansible_collections.composeops.hotfix.plugins.module_utils._processes import Workers, main_process
 from ansible_collections.composeops.hotfix.plugins.module_utils._server_version import at_least
-from ansible_collections.composeops.hotfix.plugins.module_utils._worker_setting import CMD_ARGS, given
+from ansible_collections.composeops.hotfix.plugins.module_utils._worker_setting import CMD_ARGS, first, given
 
 # Seconds. uvicorn's Process.is_alive, fixed before 0.37; gunicorn's --timeout.
 PING_TIMEOUT = 5.0
@@ -37,7 +40,7 @@ def settings(
     texts = {name: Text.of(value, -1) for name, value in variables.items()}
     command = cl.parse([Text.of(word, number) for number, word in enumerate(words)], texts.get)
     server = server or command.server
-    count = next((cl.number(text) for _name, text in given(command, texts) if text.value.strip()), None)
+    count = cl.number(first(given(command, texts)))
     if server == "gunicorn":
         words += [text.value for text in cl.split(Text.of(variables.get(CMD_ARGS, "")))]
     options, variable = MAX_REQUESTS.get(server or "", ((), ""))
@@ -51,6 +54,19 @@ def settings(
         float(patience) if patience and re.fullmatch(r"\d+", patience) else PING_TIMEOUT,
         int(limit) if limit.isdigit() and int(limit) else None,
     )
+
+
+def settings_of(
+    inspect: Mapping[str, Any], processes: Iterable[Process], found: Workers, version: str | None = None
+) -> Settings:
+    """What the server of a container was told: when it was started, if it runs, else what it is started with.
+
+    :param inspect: the container's ``docker inspect`` data.
+    :param found: who is who among its processes.
+    """
+    main = main_process(processes, found)
+    words = [*(inspect["Config"].get("Entrypoint") or []), *(inspect["Config"].get("Cmd") or [])]
+    return settings(main.argv if main else [], words, environment(inspect), version, found.server)
 
 
 def _is_title(argv: Sequence[str]) -> bool:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Process
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._kernel_files import kernel_text
+from ansible_collections.composeops.hotfix.plugins.module_utils._kernel_files import kernel_text, stat
 from ansible_collections.composeops.hotfix.plugins.module_utils._processes import workers
 
 LISTENING = "0A"  # TCP_LISTEN, include/net/tcp_states.h
@@ -75,22 +75,22 @@ class Supervisor:
         pids = tuple(workers([self._process(self.pid, 0), *live]).pids)
         return Look(pids, frozenset(self._accepting(pids)), any(ended for _process, _started, ended in children))
 
-    def _started(self) -> int:
-        fields = _stat(self.proc, self.pid)
-        if fields is None or fields[2]:
+    def _started(self) -> float:
+        state = stat(self.pid, proc=self.proc)
+        if state is None or state.ended:
             raise self._ended()
-        return fields[1]
+        return state.started
 
     def _ended(self) -> HotfixError:
         return HotfixError(f"the supervisor, process {self.pid}, has ended", remedy="See its log: docker logs")
 
-    def _children(self) -> list[tuple[Process, int, bool]]:
+    def _children(self) -> list[tuple[Process, float, bool]]:
         """Each child, when it was started, and whether it has ended."""
         found = []
         for name in os.listdir(self.proc):
-            fields = _stat(self.proc, int(name)) if name.isdigit() else None
-            if fields is not None and fields[0] == self.pid:
-                found.append((self._process(int(name), self.pid), fields[1], fields[2]))
+            state = stat(int(name), proc=self.proc) if name.isdigit() else None
+            if state is not None and state.ppid == self.pid:
+                found.append((self._process(int(name), self.pid), state.started, state.ended))
         return found
 
     def _process(self, pid: int, ppid: int) -> Process:
@@ -116,12 +116,6 @@ class Supervisor:
             if sockets & watched:
                 found.append(pid)
         return found
-
-
-def _stat(proc: str, pid: int) -> tuple[int, int, bool] | None:
-    """Parent, start in clock ticks since the host's boot, and whether the process has ended."""
-    fields = kernel_text(f"{proc}/{pid}/stat").rpartition(")")[2].split()
-    return (int(fields[1]), int(fields[19]), fields[0] in "ZX") if len(fields) > 19 else None
 
 
 def _listening(folder: str) -> set[str]:

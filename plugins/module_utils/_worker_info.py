@@ -31,10 +31,11 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._diagnosis impor
     judge,
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._kernel_files import stat, uptime
 from ansible_collections.composeops.hotfix.plugins.module_utils._kernel_log import Event, Exit
 from ansible_collections.composeops.hotfix.plugins.module_utils._logs import epoch, life_start
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import hidden_values, mask
-from ansible_collections.composeops.hotfix.plugins.module_utils._server_settings import settings
+from ansible_collections.composeops.hotfix.plugins.module_utils._server_settings import settings_of
 from ansible_collections.composeops.hotfix.plugins.module_utils._server_version import package_version
 from ansible_collections.composeops.hotfix.plugins.module_utils._worker_advice import Room, recommend, sizing
 from ansible_collections.composeops.hotfix.plugins.module_utils._worker_log import Story
@@ -43,11 +44,9 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._worker_samples 
     Watch,
     Window,
     inner_pid,
-    stat,
-    uptime,
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._worker_setting import describe, find
-from ansible_collections.composeops.hotfix.plugins.module_utils._workers import Measured, Memory, measure, smaps
+from ansible_collections.composeops.hotfix.plugins.module_utils._workers import Measured, Memory, measure, sizes
 
 # Seconds. A container that the engine starts again and again may not have come to its next error yet: the lines of its
 # lives before are looked at as well while this one is so young.
@@ -98,7 +97,7 @@ def worker_info(docker: Docker, inspect: Mapping[str, Any], request: Request) ->
     server = _server(docker, now, processes, request)
     if change is not None and change["workers"]:
         server = server.told_while_running(change["workers"])
-    sizes = _sizes(processes)
+    known = _sizes(processes)
     # What happened before the number was changed in the running server is not to be held against the new one.
     noted = change is not None and request.since is None
     since, bounded = _since(now, change["time"] if change is not None and noted else request.since)
@@ -128,11 +127,11 @@ def worker_info(docker: Docker, inspect: Mapping[str, Any], request: Request) ->
     diagnosis = diagnose(seen)
     policy = _container.restart_policy(now)
     host = _host(docker)
-    room = _room(now, memory, host, _measured(server, sizes, window))
+    room = _room(now, memory, host, _measured(server, known, window))
     evidence = [*diagnosis.evidence, *_sources(kernel_lines, readable)]
     return {
         "server": server.result,
-        "workers": [_worker(pid, sizes[pid]) for pid in server.found.pids if pid in sizes],
+        "workers": [_worker(pid, known[pid]) for pid in server.found.pids if pid in known],
         "memory": memory._asdict(),
         "cpu": {"quota": _quota(now), **_cgroup.cpu_use(_pid(now), now["Id"])._asdict()},
         "deaths": {"count": diagnosis.deaths, "timestamps": diagnosis.timestamps},
@@ -260,23 +259,21 @@ def _workers_alive(pids: Sequence[int], story: Story, since: float | None) -> li
 
 def _server(docker: Docker, inspect: Mapping[str, Any], processes: list[Process], request: Request) -> Server:
     found = _processes.workers(processes)
-    main_pid = found.supervisor_pid or next(iter(found.pids), None)
-    main = next((process for process in processes if process.pid == main_pid), None)
-    variables = _container.environment(inspect)
-    started = [*(inspect["Config"].get("Entrypoint") or []), *(inspect["Config"].get("Cmd") or [])]
-    first = settings(main.argv if main else [], started, variables, None, found.server)
+    main = _processes.main_process(processes, found)
+    first = settings_of(inspect, processes, found)
     version = None
     if main is not None and first.server is not None:
         version = package_version(main.pid, first.server, main.argv)
-    told = settings(main.argv if main else [], started, variables, version, found.server)
+    told = settings_of(inspect, processes, found, version)
     written = _written(docker, inspect, request)
     if told.workers is None and told.server == "gunicorn":
         told = told._replace(workers=written["workers"] if written["name"] else 1)
-    secrets = hidden_values(variables)
+    secrets = hidden_values(_container.environment(inspect))
+    made_of = [*(inspect["Config"].get("Entrypoint") or []), *(inspect["Config"].get("Cmd") or [])]
     result = {
         "name": told.server,
         "version": version,
-        "argv": [mask(word, secrets) for word in (main.argv if main else started)],
+        "argv": [mask(word, secrets) for word in (main.argv if main else made_of)],
         "supervisor_pid": found.supervisor_pid,
         "configured": told.workers,
         "ping_timeout": told.ping_timeout if told.server == "uvicorn" else None,
@@ -309,23 +306,18 @@ def _written(docker: Docker, inspect: Mapping[str, Any], request: Request) -> di
 
 
 def _sizes(processes: Sequence[Process]) -> dict[int, Memory]:
-    found = {}
-    for process in processes:
-        try:
-            size = smaps(process.pid)
-        except HotfixError as error:
-            raise HotfixError("the container's processes may not be looked at", remedy=ONLY_ROOT) from error
-        if size is not None:
-            found[process.pid] = size
-    return found
+    try:
+        return sizes(process.pid for process in processes)
+    except HotfixError as error:
+        raise HotfixError("the container's processes may not be looked at", remedy=ONLY_ROOT) from error
 
 
-def _measured(server: Server, sizes: Mapping[int, Memory], window: Window) -> Measured | None:
+def _measured(server: Server, known: Mapping[int, Memory], window: Window) -> Measured | None:
     """What the processes use; a worker that ended while it was watched counts with what it held then."""
-    live = [size for pid, size in sizes.items() if pid in server.found.pids]
+    live = [size for pid, size in known.items() if pid in server.found.pids]
     if not live:
         return None
-    measured = measure(live, [size for pid, size in sizes.items() if pid not in server.found.pids])
+    measured = measure(known, server.found.pids)
     grown = max(window.peaks.values(), default=0) - min(size.rss - size.uss for size in live)
     return measured._replace(per_worker=max(measured.per_worker, grown))
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,17 +10,18 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from ansible_collections.composeops.hotfix.plugins.module_utils import _cgroup, _container, _processes
-from ansible_collections.composeops.hotfix.plugins.module_utils._command_line import parse_argv
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._kernel_files import stat, uptime
 from ansible_collections.composeops.hotfix.plugins.module_utils._launch import Files, ImageConfig, Launch
+from ansible_collections.composeops.hotfix.plugins.module_utils._server_settings import settings_of
 from ansible_collections.composeops.hotfix.plugins.module_utils._workers import (
     Measured,
     human,
     measure,
     parse_size,
-    smaps,
+    sizes,
 )
 
 # Seconds. Workers that are younger may not have loaded what they load at the first request that needs it.
@@ -106,14 +106,10 @@ class Running:
             )
         processes = self.docker.processes(self.inspect["Id"])
         found = _processes.workers(processes)
-        sizes = {process.pid: size for process in processes for size in [smaps(process.pid)] if size}
-        memory = measure(
-            [size for pid, size in sizes.items() if pid in found.pids],
-            [size for pid, size in sizes.items() if pid not in found.pids],
-        )
-        given = [parse_argv(process.argv).workers for process in processes if process.pid == found.supervisor_pid]
+        memory = measure(sizes(process.pid for process in processes), found.pids)
         kills = _cgroup.memory(self.pid, self.inspect["Id"]).oom_kills
-        return Live(memory, max(memory.workers, *(number or 0 for number in given), 0), _age(found.pids), kills or 0)
+        number = settings_of(self.inspect, processes, found).workers or 0
+        return Live(memory, max(memory.workers, number), _age(found.pids), kills or 0)
 
     def launch(self, project: Project) -> Launch:
         """What Compose would run for the service, with its image's own command where that is not built here."""
@@ -230,14 +226,8 @@ def _doubts(live: Live) -> list[str]:
 
 
 def _age(pids: Iterable[int]) -> float:
-    """Seconds since the oldest of some processes was started: field 22 of ``/proc/<pid>/stat``, in clock ticks."""
-    started = []
-    for pid in pids:
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
-            started.append(int(stream.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK"))
-    with open("/proc/uptime", encoding="ascii") as stream:
-        uptime = float(stream.read().split()[0])
-    return max((uptime - start for start in started), default=0.0)
+    """Seconds since the oldest of some processes was started."""
+    return max((uptime() - state.started for state in map(stat, pids) if state is not None), default=0.0)
 
 
 def _limit(data: Mapping[str, Any], running: Running) -> tuple[int, str]:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Process
-from ansible_collections.composeops.hotfix.plugins.module_utils._kernel_files import kernel_text
+from ansible_collections.composeops.hotfix.plugins.module_utils._kernel_files import Stat, kernel_text, stat, uptime
 from ansible_collections.composeops.hotfix.plugins.module_utils._processes import workers
 
 # Seconds between two looks. A hundredth of a processor is enough for twenty a second.
@@ -32,19 +32,6 @@ LOST = 1.0
 STOPPING = 10.0
 # Seconds after which a child has become the program that it is to be: at first it has its parent's arguments, or none.
 SETTLED = 1.0
-TICKS = os.sysconf("SC_CLK_TCK")
-PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-class Stat(NamedTuple):
-    """What ``/proc/<pid>/stat`` says; start since boot and CPU in seconds, memory in bytes."""
-
-    ppid: int
-    ended: bool
-    started: float
-    cpu: float
-    rss: int
-    status: int
 
 
 class Ended(NamedTuple):
@@ -85,22 +72,6 @@ class Window(NamedTuple):
     peaks: dict[int, int]
     cpu: float
     lost: int
-
-
-def stat(pid: int, *, proc: str = "/proc") -> Stat | None:
-    """A process's state; None when there is none. Who is not root reads 0 for the wait status."""
-    fields = kernel_text(f"{proc}/{pid}/stat").rpartition(")")[2].split()
-    if len(fields) < 50:
-        return None
-    cpu = (int(fields[11]) + int(fields[12])) / TICKS
-    return Stat(
-        int(fields[1]), fields[0] in "ZX", int(fields[19]) / TICKS, cpu, int(fields[21]) * PAGE, int(fields[49])
-    )
-
-
-def uptime(*, proc: str = "/proc") -> float:
-    """Seconds since the host's boot."""
-    return float(kernel_text(f"{proc}/uptime").split()[0])
 
 
 def inner_pid(pid: int, *, proc: str = "/proc") -> int:

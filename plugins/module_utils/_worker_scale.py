@@ -46,18 +46,18 @@ class Scaled(NamedTuple):
     seconds: float
 
 
-def obstacle(found: Workers, supervisor: Process | None, version: str | None, *, catches: bool) -> str | None:
+def obstacle(found: Workers, main: Process | None, version: str | None, *, catches: bool) -> str | None:
     """Why the number cannot be changed while the server runs; None when it can.
 
-    :param supervisor: the process that keeps the workers.
+    :param main: the process that keeps the workers, or that serves alone.
     :param version: of the server, when it is known.
     :param catches: whether that process has handlers for both signals. Without one, the kernel would stop it.
     """
-    if supervisor is None:
+    if main is None or found.supervisor_pid is None:
         if found.server is None:
             return "no uvicorn or gunicorn runs in the container"
         return f"{found.server} runs as one process, without a supervisor that could start or end workers"
-    if parse_argv(supervisor.argv).reload and found.server == "uvicorn":
+    if parse_argv(main.argv).reload and found.server == "uvicorn":
         return "uvicorn runs with --reload, which keeps one worker whatever the number"
     if not catches:
         name = f"{found.server or 'the server'}{' ' + version if version else ''}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from ansible_collections.composeops.hotfix.plugins.module_utils import _command_line as cl
@@ -141,6 +141,11 @@ def given(
     for name in ("UVICORN_WORKERS", CONCURRENCY) if command.program == "uvicorn" else (CONCURRENCY,):
         if name in variables:
             yield name, variables[name]
+
+
+def first(candidates: Iterable[tuple[str, Text]]) -> Text | None:
+    """The strongest of those that :func:`given` says; an empty variable sets nothing."""
+    return next((text for _name, text in candidates if text.value.strip()), None)
 
 
 def _variable(launch: Launch, name: str) -> Text | None:

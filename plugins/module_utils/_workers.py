@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
@@ -89,22 +89,28 @@ def smaps(pid: int, *, proc: str = "/proc") -> Memory | None:
     return Memory(int(fields["Rss"]) * 1024, int(fields["Pss"]) * 1024, private * 1024)
 
 
-def measure(workers: Iterable[Memory], others: Iterable[Memory]) -> Measured:
+def sizes(pids: Iterable[int]) -> dict[int, Memory]:
+    """The memory of processes, less those that are gone; as :func:`smaps` else."""
+    return {pid: memory for pid, memory in ((pid, smaps(pid)) for pid in pids) if memory is not None}
+
+
+def measure(sizes: Mapping[int, Memory], workers: Container[int]) -> Measured:
     """The model's two numbers from the processes of a container.
 
     ``per_worker`` is the largest private size, since a worker that has just been started is smaller than it will be.
     ``shared`` is all that is left: the shared pages of the workers, each counted once, and the other processes.
 
-    :param workers: the processes that serve requests.
-    :param others: the supervisor and its helpers.
+    :param sizes: all processes of the container.
+    :param workers: those of them that serve requests.
     :raises HotfixError: when there is no worker.
     """
-    live = list(workers)
+    live = [memory for pid, memory in sizes.items() if pid in workers]
     if not live:
         raise HotfixError(
             "no worker process runs in the container, so nothing can be measured",
             remedy="Give memory_per_worker and memory_shared, or a number of workers",
         )
+    others = (memory for pid, memory in sizes.items() if pid not in workers)
     shared = sum(memory.pss - memory.uss for memory in live) + sum(memory.pss for memory in others)
     return Measured(max(shared, 0), max(memory.uss for memory in live), len(live))
 

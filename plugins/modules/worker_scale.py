@@ -97,6 +97,10 @@ possible:
   description: Whether the number can be changed without a restart.
   type: bool
   returned: success
+running:
+  description: Whether the container runs.
+  type: bool
+  returned: success
 reason:
   description: Why it cannot be changed, or what was done.
   type: str
@@ -114,8 +118,8 @@ workers:
   sample: 2
 created_with:
   description:
-    - The workers that a restart of the container brings back, since it was made with that number. Null when it cannot
-      be seen, as with a script or a configuration file.
+    - The workers that a restart of the container brings back, since the server was started with that number. Null when
+      it cannot be seen, as with a configuration file, or when none runs.
   type: int
   returned: success
   sample: 4
@@ -155,7 +159,8 @@ signals:
   sample: [SIGTTOU, SIGTTOU]
 image_id:
   description:
-    - The image that the files name, as it is on this host now. Null without O(only_number), or when that is not known.
+    - With O(only_number), the image that the files name, as it is on this host now, when the running container differs
+      from them by the number of workers at most. Else null.
   type: str
   returned: success
 seconds:
@@ -199,7 +204,8 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._container_optio
     find_container,
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._processes import workers
+from ansible_collections.composeops.hotfix.plugins.module_utils._processes import main_process, workers
+from ansible_collections.composeops.hotfix.plugins.module_utils._server_settings import settings_of
 from ansible_collections.composeops.hotfix.plugins.module_utils._server_version import package_version
 from ansible_collections.composeops.hotfix.plugins.module_utils._supervisor import Look, Supervisor
 from ansible_collections.composeops.hotfix.plugins.module_utils._worker_memory import Running
@@ -231,6 +237,7 @@ class WorkerScale:
         self.result: dict[str, Any] = {
             "changed": False,
             "possible": False,
+            "running": False,
             "reason": "",
             "previous": None,
             "workers": self.params["workers"],
@@ -297,9 +304,9 @@ class WorkerScale:
             found = _made_with.difference(self.docker, Project.load(folder, files), files, service, inspect)
         except HotfixError as error:
             raise Impossible(f"what its files would make of it is not known: {error.message}") from error
-        self.result["image_id"] = found.image_id
         if found.reason:
             raise Impossible(f"it has to be recreated, since {found.reason}")
+        self.result["image_id"] = found.image_id
 
     def _rest(self, supervisor: Supervisor, scaling: Scaling) -> Look:
         """The workers before the change. Who only asks need not wait when nothing has to be sent."""
@@ -337,17 +344,18 @@ class WorkerScale:
             status = inspect["State"]["Status"] if inspect else "there is none"
             raise Impossible(f"the container does not run ({status})")
         self.result["last_change"] = _live_changes.last_change(self.params, inspect)
-        self.result["created_with"] = _made_with.numbered(_made_with.of_container(inspect)).number
+        self.result["running"] = True
         return inspect
 
     def _supervisor(self, inspect: dict[str, Any]) -> Supervisor:
         processes = live_processes(self.docker, inspect)
         found = workers(processes)
-        process = next((process for process in processes if process.pid == found.supervisor_pid), None)
+        process = main_process(processes, found)
         self.result.update(previous=len(found.pids), pids_before=found.pids, pids_after=found.pids)
         self.result["supervisor_pid"] = found.supervisor_pid
         version, supervisor = None, None
         if process is not None:
+            self.result["created_with"] = settings_of(inspect, processes, found).workers
             try:
                 supervisor = Supervisor(process.pid)
             except HotfixError as error:

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from ansible_collections.composeops.hotfix.plugins.module_utils import _worker_samples
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Process
+from ansible_collections.composeops.hotfix.plugins.module_utils._kernel_files import stat, uptime
 from ansible_collections.composeops.hotfix.plugins.module_utils._processes import SPAWNED, TRACKER
-from ansible_collections.composeops.hotfix.plugins.module_utils._worker_samples import Watch, children, stat, switches
+from ansible_collections.composeops.hotfix.plugins.module_utils._worker_samples import Watch, children, switches
 
 # Starts two workers and a resource tracker, which look like those of multiprocessing; "reap" takes note of the dead.
 SUPERVISOR = f"""
@@ -204,7 +205,7 @@ def test_without_a_list_of_children_all_of_proc_is_searched(
 def test_numbers_of_a_process() -> None:
     state = stat(os.getpid())
     assert state is not None and (state.ppid, state.ended) == (os.getppid(), False)
-    assert state.rss > 1024**2 and 0 < state.started < _worker_samples.uptime()
+    assert state.rss > 1024**2 and 0 < state.started < uptime()
     assert stat(2**22 + 1) is None and children(2**22 + 1) == [] and switches(2**22 + 1) == 0
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("NSpid:"))
     assert _worker_samples.inner_pid(os.getpid()) == int(line.split()[-1])

@@ -96,14 +96,16 @@ def test_private_memory_of_a_real_process():
     assert 31 * MIB < after.uss - before.uss < 40 * MIB
     assert after.uss <= after.pss <= after.rss
     assert wk.smaps(2**22 + 1) is None
+    assert list(wk.sizes([os.getpid(), 2**22 + 1])) == [os.getpid()]
 
 
 def test_shared_pages_are_counted_once():
     """Four forks of a process share what it had: their private sizes and the rest add up to the sum of PSS."""
-    workers = [wk.Memory(300 * MIB, 225 * MIB, 200 * MIB)] * 3 + [wk.Memory(150 * MIB, 75 * MIB, 50 * MIB)]
-    supervisor = [wk.Memory(120 * MIB, 45 * MIB, 20 * MIB)]
-    measured = wk.measure(workers, supervisor)
+    supervisor = {1: wk.Memory(120 * MIB, 45 * MIB, 20 * MIB)}
+    workers = {pid: wk.Memory(300 * MIB, 225 * MIB, 200 * MIB) for pid in (2, 3, 4)}
+    sizes = {**supervisor, **workers, 5: wk.Memory(150 * MIB, 75 * MIB, 50 * MIB)}
+    measured = wk.measure(sizes, [2, 3, 4, 5])
     assert measured == (145 * MIB, 200 * MIB, 4)
-    assert sum(m.pss for m in workers + supervisor) <= wk.total(4, measured.shared, measured.per_worker)
+    assert sum(m.pss for m in sizes.values()) <= wk.total(4, measured.shared, measured.per_worker)
     with pytest.raises(HotfixError, match="no worker process"):
-        wk.measure([], supervisor)
+        wk.measure(supervisor, [6])

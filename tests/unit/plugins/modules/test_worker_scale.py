@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +88,7 @@ def test_the_time_that_it_may_take(engine: Any, tmp_path: Path) -> None:
         failed = Scaled(engine, pid)(workers=3, timeout=3, expect_failure=True)
     assert "after 3 s there are 3 workers instead of 3, of which process" in failed["msg"]
     assert "has not loaded the application yet" in failed["msg"]
+    assert (failed["signals"], failed["changed"]) == (["SIGTTIN"], True)
 
 
 def test_a_supervisor_that_would_be_stopped_by_the_signals_gets_none(engine: Any, tmp_path: Path) -> None:
@@ -96,6 +99,7 @@ def test_a_supervisor_that_would_be_stopped_by_the_signals_gets_none(engine: Any
         assert found["reason"].startswith("gunicorn does not take the signals SIGTTIN and SIGTTOU")
         failed = Scaled(engine, pid)(workers=1, expect_failure=True)
         assert failed["msg"].startswith("the number of workers cannot be changed without a restart: gunicorn does not")
+        assert (failed["signals"], failed["changed"]) == ([], False)
         assert len(children(pid)) == 2
 
 
@@ -103,6 +107,22 @@ def test_a_container_that_does_not_run(engine: Any) -> None:
     engine.inspect["State"].update(Status="exited", Running=False)
     found = Scaled(engine, 0)(workers=2, required=False)
     assert found["reason"] == "the container does not run (exited)." and found["previous"] is None
+    assert found["running"] is False
+
+
+def test_one_process_that_serves_alone(engine: Any, tmp_path: Path) -> None:
+    """Its version is known all the same."""
+    server = tmp_path / "uvicorn"
+    server.write_text("import sys; sys.stdin.read()")
+    (tmp_path / "packages" / "uvicorn-0.40.0.dist-info").mkdir(parents=True)
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "packages")}
+    with subprocess.Popen([sys.executable, str(server), "app:app"], stdin=subprocess.PIPE, env=env) as process:
+        engine.inspect["Config"].update(Entrypoint=None, Cmd=["uvicorn", "app:app"])
+        found = Scaled(engine, process.pid)(workers=2, required=False)
+        process.communicate()
+    assert found["reason"].startswith("uvicorn runs as one process") and found["running"]
+    assert (found["created_with"], found["previous"], found["supervisor_pid"]) == (1, 1, None)
+    assert found["server"] == {"name": "uvicorn", "version": "0.40.0"}
 
 
 def test_an_engine_on_another_host(engine: Any) -> None:
