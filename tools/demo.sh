@@ -15,17 +15,17 @@ on_droplet() {
 status() { curl --silent --output /dev/null --write-out '%{http_code}' --header "X-API-Key: $1" "$url/api/v1/search?q=saving"; }
 load() { DROPLET_API_KEY=$1 droplet/load.py --url "$url" --seconds 20 | sed 's/^/    /'; }
 
-title "1 of 5  A container engine"
+title "1 of 6  A container engine"
 droplet/engine.sh start
 
-title "2 of 5  A droplet with the application of the runbook, broken (images are built once)"
+title "2 of 6  A droplet with the application of the runbook, broken (images are built once)"
 ansible-playbook droplet/build.yml
 ansible-playbook droplet/destroy.yml -e droplet_name=$name
 ansible-playbook droplet/create.yml -e droplet_name=$name
 (umask 077 && python -c 'import secrets; print(secrets.token_urlsafe(32))' >"$state/vault-password")
 url=$(ansible-inventory -i "$inventory" --host droplet | python -c 'import json, sys; print(json.load(sys.stdin)["droplet_api_url"])')
 
-title "3 of 5  Its symptoms"
+title "3 of 6  Its symptoms"
 echo "The development key of the runbook is accepted: HTTP $(status dev-key-12345); without a key: HTTP $(status '')"
 on_droplet "docker inspect --format 'effective restart policy: {{ '{{' }}.HostConfig.RestartPolicy.Name{{ '}}' }}' wealth_coach_backend"
 on_droplet "cd /opt/wealth-coach-ai && docker compose restart backend 2>/dev/null; docker logs wealth_coach_backend 2>&1 | grep -o 'Shutdown error.*close' | sort | uniq -c"
@@ -33,10 +33,13 @@ echo "Twenty seconds of load, as the workers get it in production:"
 load dev-key-12345
 on_droplet "docker logs wealth_coach_backend 2>&1 | grep -oE 'Development API keys detected|Child process .* died' | sort | uniq -c"
 
-title "4 of 5  The hot-fix, over SSH: ansible-playbook composeops.hotfix.apply"
+title "4 of 6  Why the workers die: ansible-playbook composeops.hotfix.diagnose (changes nothing)"
+ansible-playbook composeops.hotfix.diagnose -i "$inventory" -e diagnose_watch=5
+
+title "5 of 6  The hot-fix, over SSH: ansible-playbook composeops.hotfix.apply"
 ansible-playbook composeops.hotfix.apply -i "$inventory" -e @droplet/hotfix.yml
 
-title "5 of 5  The same load again, with the key that was handed off"
+title "6 of 6  The same load again, with the key that was handed off"
 handoff=$(ls $state/handoff/*.vault.yml)
 key=$(ansible-vault view --vault-password-file "$state/vault-password" "$handoff" | cut -d' ' -f2)
 echo "The development key: HTTP $(status dev-key-12345); the new key: HTTP $(status "$key")"
