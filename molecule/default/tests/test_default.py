@@ -131,6 +131,34 @@ def test_kernel_killed_nothing(host: Any) -> None:
     assert re.findall(r"^oom_kill (\d+)$", found, re.MULTILINE) == ["0"]
 
 
+@pytest.mark.fix("workers")
+@pytest.mark.usefixtures("loaded")
+def test_diagnosis_after_the_load_finds_nothing(state: Path) -> None:
+    command = [
+        "ansible-playbook",
+        "composeops.hotfix.diagnose",
+        "-i",
+        str(state / "inventory"),
+        "-e",
+        "diagnose_watch=1",
+    ]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "NONE: no worker has died." in shown
+    assert "0 processes killed for lack of it" in shown
+
+
+def test_diagnosis_from_before_the_first_change_is_kept(host: Any, new_key: str) -> None:
+    folder = "/var/lib/composeops/wealth-coach-ai/findings"
+    names = sorted(host.file(folder).listdir())
+    # That of the container that the load was put on is the first.
+    first = host.file(f"{folder}/{names[0]}")
+    findings = json.loads(first.content_string)
+    assert (findings["diagnosis"]["cause"], findings["memory"]["oom_kills"] > 0) == ("oom", True)
+    assert (host.file(folder).mode, first.mode) == (0o700, 0o600)
+    assert not [name for name in names if DEV_KEY in host.file(f"{folder}/{name}").content_string]
+    assert not [name for name in names if new_key in host.file(f"{folder}/{name}").content_string]
+
+
 @pytest.mark.fix("engine")
 def test_health_is_judged_by_its_body(api: Any) -> None:
     status, body = api.get("/api/v1/health")
