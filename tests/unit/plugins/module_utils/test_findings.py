@@ -242,8 +242,13 @@ def test_the_screen_names_the_cause_and_its_evidence_in_plain_words() -> None:
     assert "  1. Run 2 workers. So many fit." in shown
     assert "  FAIL  container memory   8 processes killed for lack of it;" in text
     assert "8 in all" not in text
-    # A figure and its unit stay together.
-    assert not any(line.endswith(("512", "410", "409", "603")) for line in shown)
+
+
+@pytest.mark.parametrize("before", range(60, 80))
+def test_a_figure_and_its_unit_stay_together(before: int) -> None:
+    seen = observed()
+    seen["workers"]["diagnosis"]["evidence"] = [f"{'x' * (before - 5)} {'y' * 4} 512 MiB"]
+    assert [line for line in _findings.lines(_findings.findings(seen)) if line.endswith("512 MiB")]
 
 
 def test_several_causes_are_told_apart() -> None:
