@@ -125,8 +125,9 @@ def prove_shell(before: Content, after: Content, wanted: Wanted) -> None:
     if not same:
         _refuse("a shell", before, wanted)
     new.check_doubtful(changed)
-    declared = {entry.name for entry in before.entries} - changed
-    for reading, commands, names in ((old, old.own, declared), (new, new.rest, changed)):
+    others = [entry for entry in before.entries if entry.name not in changed]
+    seen = {entry.name for entry in others}.union(*(_references(before, entry) for entry in others))
+    for reading, commands, names in ((old, old.own, seen - changed), (new, new.rest, changed)):
         for command in commands:
             for name in sorted(command.touched & names):
                 raise HotfixError(
@@ -218,10 +219,14 @@ def _found(content: Content, wanted: Wanted, changed: Collection[str]) -> Iterab
         if entry.name in wanted:
             above.add(entry.name)
             continue
-        written = content.text[entry.value_start : entry.value_end]
-        pattern = _BRACED if entry.quote == "'" else _REFERENCE
-        refers = set(pattern.findall(written)) if "$" in written else set()
-        yield entry, refers & above & set(changed)
+        yield entry, _references(content, entry) & above & set(changed)
+
+
+def _references(content: Content, entry: Entry) -> set[str]:
+    """The names to which a value refers."""
+    written = content.text[entry.value_start : entry.value_end]
+    pattern = _BRACED if entry.quote == "'" else _REFERENCE
+    return set(pattern.findall(written)) if "$" in written else set()
 
 
 def _intended(wanted: Wanted) -> dict[str, str]:

@@ -125,6 +125,7 @@ class TestRefusals:
             (b"A=1\nX=http://h/?x=1&A=2\n", {"A": "3"}, ":2: a shell takes text on this line for an assignment to A"),
             (b"A=1\nX=please read A\n", {"A": "3"}, ":2: a shell takes text on this line"),
             (b"X=1\nA=x X=2\n", {"A": "3"}, ":2: a shell takes text on this line for an assignment to X"),
+            (b"A=x;B=2\nX=$B\n", {"A": "3"}, ":1: a shell takes text on this line for an assignment to B"),
             (b"A=1\nX=$A\nA=2\n", {"A": "3"}, ":2: X refers to A, which would not stand above it"),
             (b"A=1\nX='${A}'\n", {"A": None}, ":2: X refers to A"),
             (b"X: 'a\nA=1\n'\n", {"A": None}, "python-dotenv would not read"),
