@@ -9,6 +9,7 @@ of this collection, gathered by the role ``verify``.
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 import textwrap
 from collections.abc import Collection, Iterable, Mapping
@@ -34,6 +35,15 @@ ISSUES = {
 # Rules about where secrets lie beside the place where they belong. No run can take them from there: that is left to do.
 RESIDUE = ("open_mode", "tracked_by_git", "in_git_history", "image_layer", "reused", "not_searched")
 MOST_RESIDUE = 5  # findings of a rule in the report
+MOST_COMMITS = 5  # commits in the table
+# Why git brought nothing, by the status of git_update.
+NOT_UPDATED = {
+    "up_to_date": "git has nothing newer",
+    "no_git": "the project is no git work tree, so that its source was not updated",
+    "no_remote": "git has no such remote to update from",
+    "detached": "no branch is checked out, so that git did not update the source",
+    "no_upstream": "the remote has no branch to update from",
+}
 WORST_FIRST = ("fail", "not enforced", "action", "not observable", "pass")
 
 
@@ -52,6 +62,7 @@ def judge(observed: Observed, issues: Collection[str] = ()) -> list[Check]:
         _live_keys(observed),
         *_probed_keys(observed),
         _source(observed),
+        *_source_loaded(observed),
         _shutdown(observed),
         _deaths(observed),
         _oom(observed),
@@ -135,10 +146,29 @@ def summary_table(summary: Mapping[str, Any]) -> list[str]:
         for check in row["after"]["checks"]:
             lines += _wrapped("  now     ", f"{check['status']}: {check['evidence']}")
         lines.append("-" * WIDTH)
+    if summary.get("revision"):
+        lines += _wrapped("  source  ", revision_line(summary["revision"]))
     for action in summary["actions"]:
         lines += _wrapped("  left    ", action)
     lines.append("Everything is proven." if summary["fixed"] else "NOT everything is proven; see above.")
     return lines
+
+
+def revision_line(revision: Mapping[str, Any]) -> str:
+    """What an update from git did to the source, in one sentence.
+
+    :param revision: a result of ``git_update``.
+    """
+    if revision["status"] != "updated":
+        reason = NOT_UPDATED.get(revision["status"], revision["status"])
+        return f"{reason}; it stays at {revision['before'][:12] or 'no revision'}."
+    commits = revision["commits"]
+    names = "; ".join(f"{commit['revision'][:12]} {commit['subject']}" for commit in commits[:MOST_COMMITS])
+    more = f" and {len(commits) - MOST_COMMITS} more" if len(commits) > MOST_COMMITS else ""
+    kept = ", ".join(revision["carried_over"])
+    return f"updated by git from {revision['before'][:12]} to {revision['after'][:12]}: {names}{more}." + (
+        f" Edits of the server kept in {kept}." if kept else ""
+    )
 
 
 def _wrapped(head: str, text: str) -> list[str]:
@@ -241,6 +271,23 @@ def _source(observed: Observed) -> Check:
         "the source closes the Redis client the way this program needs",
         f"the source does not close Redis: {source.get('seen') or 'see redis_shutdown'}",
     )
+
+
+def _source_loaded(observed: Observed) -> list[Check]:
+    """Whether a process whose source is mounted was started after its last change; no build shows that."""
+    source = observed["container_after"].get("source") or {}
+    if not source.get("mounts"):
+        return []
+    changed = [posixpath.basename(path) for path in source["unread"]]
+    return [
+        _pass_if(
+            "Redis shutdown error",
+            "source_loaded",
+            not changed,
+            "the source is mounted into the container, which was started after its last change",
+            f"the source is mounted into the container, which runs since before a change of {', '.join(changed[:3])}",
+        )
+    ]
 
 
 def _shutdown(observed: Observed) -> Check:

@@ -9,6 +9,7 @@ from typing import Any
 from ansible_collections.composeops.hotfix.plugins.module_utils import _cgroup, _container
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker, Process
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._mounted_source import mounted_source
 from ansible_collections.composeops.hotfix.plugins.module_utils._processes import workers
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import (
     fingerprint,
@@ -28,6 +29,7 @@ MISSING: dict[str, Any] = {
     "workers": None,
     "environment": {},
     "environment_list": {},
+    "source": None,
 }
 
 
@@ -49,6 +51,7 @@ def facts(docker: Docker, inspect: Mapping[str, Any]) -> dict[str, Any]:
         "processes": [{"pid": p.pid, "ppid": p.ppid, "args": mask(p.args, secrets)} for p in processes],
         "workers": count_workers(processes),
         **fingerprints(variables),
+        "source": mounted_source(inspect),
     }
 
 

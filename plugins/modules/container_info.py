@@ -217,6 +217,22 @@ environment_list:
   type: dict
   returned: success
   sample: {VALID_API_KEYS: ["sha256:1f0c3a5e len=43"]}
+source:
+  description:
+    - Python source of the Compose project that the container sees through bind mounts, not in its image. A change
+      of it takes a restart of the process and no build.
+  type: dict
+  returned: success
+  contains:
+    mounts:
+      description: The directories or files of the host. Empty where the source is in the image.
+      type: list
+      elements: str
+      sample: [/opt/wealth-coach-ai/backend]
+    unread:
+      description: Files, at most 20, that were changed after the container's start and that its process has not read.
+      type: list
+      elements: str
 """
 
 from ansible.module_utils.basic import AnsibleModule

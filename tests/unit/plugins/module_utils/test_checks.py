@@ -33,6 +33,7 @@ def good() -> dict[str, Any]:
         "workers": {"server": "uvicorn", "count": 2, "pids": [10, 11], "supervisor_pid": 1},
         "memory": {"limit": 512 * 2**20, "usage": 2**28, "peak": 2**28, "oom_kills": 0},
         "restart_policy": {"name": "unless-stopped", "maximum_retry_count": 0, "survives_reboot": True},
+        "source": {"mounts": ["/opt/app"], "unread": []},
     }
     return {
         "container": container,
@@ -187,6 +188,11 @@ BREAKS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     "no route is known": (lambda o: o.update(keys={"skipped": True}), "keys_tried", "not observable"),
     "the probe fails": (lambda o: o.update(keys={"failed": False, "msg": "refused"}), "keys_tried", "fail"),
     "the source is wrong": (lambda o: o["source"].update(status="patched", seen="x"), "redis_source", "fail"),
+    "the process has not read its mounted source": (
+        lambda o: o["container_after"]["source"].update(unread=["/opt/app/main.py"]),
+        "source_loaded",
+        "fail",
+    ),
     "there is no shutdown code": (lambda o: o["source"].update(status="not_found"), "redis_source", "not observable"),
     "the source is ambiguous": (
         lambda o: o.update(source={"failed": False, "msg": "x"}),
@@ -392,3 +398,24 @@ class TestResidue:
             "N0 breaks image_layer. The same is true of /f1, /f2, /f3, /f4, /f5. And 2 more; dotenv_info lists them."
         )
         assert check["evidence"] == expected
+
+
+COMMITS = [{"revision": f"{number:040x}", "subject": f"Change {number}"} for number in range(7)]
+REVISION = {"status": "updated", "before": "a" * 40, "after": "b" * 40, "commits": COMMITS, "carried_over": []}
+
+
+@pytest.mark.parametrize(
+    ("revision", "words"),
+    [
+        (REVISION, ["from aaaaaaaaaaaa to bbbbbbbbbbbb", "Change 0", "Change 4 and 2 more"]),
+        ({**REVISION, "commits": COMMITS[:1], "carried_over": ["a.yml"]}, ["Change 0. Edits", "kept in a.yml"]),
+        ({**REVISION, "status": "no_git", "before": ""}, ["no git work tree", "no revision"]),
+        ({**REVISION, "status": "up_to_date"}, ["nothing newer; it stays at aaaaaaaaaaaa"]),
+    ],
+)
+def test_the_change_of_revision_is_in_the_report(revision: dict[str, Any], words: list[str]) -> None:
+    summary = {**_checks.summarise([], [], "droplet"), "revision": revision}
+    lines = _checks.summary_table(summary)
+    text = " ".join(" ".join(lines).split())
+    assert [word for word in words if word not in text] == []
+    assert max(map(len, lines)) <= _checks.WIDTH
