@@ -104,12 +104,11 @@ class Droplet:
             sys.exit(f"{command} failed on the droplet: {done.stderr.decode()[-2000:]}")
         return done.stdout.decode()
 
-    def scale(self, workers: int) -> dict[str, Any]:
-        """The module, as Ansible runs it."""
+    def module(self, name: str, arguments: str, *, check: bool = False) -> dict[str, Any]:
+        """What a module says, run as Ansible does."""
         with tempfile.TemporaryDirectory() as folder:
-            arguments = f"project_src={PROJECT} service=web workers={workers}"
-            words = ["ansible", "-i", str(self.inventory), "droplet", "-m", "composeops.hotfix.worker_scale"]
-            words += ["-a", arguments, "--tree", folder]
+            words = ["ansible", "-i", str(self.inventory), "droplet", "-m", f"composeops.hotfix.{name}"]
+            words += ["-a", arguments, "--tree", folder, *(["--check"] if check else [])]
             subprocess.run(words, cwd=CHECKOUT, capture_output=True, check=False)
             result: dict[str, Any] = json.loads(Path(folder, "droplet").read_text())
         return result
@@ -186,7 +185,7 @@ def measure(droplet: Droplet, server: Server) -> int:
     lost = 0
     for before, after in ((4, 2), (2, 4)):
         load = Load(droplet.url)
-        result = droplet.scale(after)
+        result = droplet.module("worker_scale", f"project_src={PROJECT} service=web workers={after}")
         measured = load.result()
         if not result.get("changed") or len(result["pids_after"]) != after:
             sys.exit(f"{server.name}: {result.get('msg', result)}")

@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     openai_model: str = "gpt-4o-mini"
 
     vector_db_path: Path = Path("/app/data/vector_db.npz")
+    # The index, which each worker holds, takes 92 MB at 256 dimensions and grows in proportion.
+    embedding_dimensions: int = Field(default=256, ge=16, le=4096)
 
     @property
     def has_development_keys(self) -> bool:

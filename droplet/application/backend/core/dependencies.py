@@ -34,7 +34,7 @@ async def get_redis_client() -> RedisClient:
 
 @lru_cache
 def get_embedding_model() -> EmbeddingModel:
-    return EmbeddingModel()
+    return EmbeddingModel(get_settings().embedding_dimensions)
 
 
 @lru_cache

@@ -9,15 +9,13 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-DIMENSIONS = 256
-
 Vector = NDArray[np.float32]
 
 _WORD = re.compile(r"[a-z0-9]+")
 
 
 class EmbeddingModel:
-    def __init__(self, dimensions: int = DIMENSIONS) -> None:
+    def __init__(self, dimensions: int) -> None:
         self.dimensions = dimensions
 
     def embed(self, text: str) -> Vector:

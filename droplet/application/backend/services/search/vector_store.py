@@ -45,7 +45,7 @@ class VectorStore:
         """Read the library, and the vectors of its parts from disk where they are those of this very library."""
         source = LIBRARY.read_bytes()
         self._library = json.loads(source)
-        self._fingerprint = hashlib.sha256(source).hexdigest()
+        self._fingerprint = f"{hashlib.sha256(source).hexdigest()}/{self._model.dimensions}"
         if not self._read():
             self._vectors = {
                 part: np.stack([self._model.embed(text) for text in self._library[part]]) for part in PARTS
