@@ -133,6 +133,8 @@ RUNS = (
     Run("rotate", "rotate_keys", options=(*ALL, "-e", "rotate_jwt=true")),
     Run("retire", "retire_keys", options=(*ALL, "-e", "api_keys_retire=all_but_newest", "-e", "api_keys_force=true")),
     Run("shared", "rotate_keys", options=(*ALL, "-e", "api_keys_shared=true", "-e", "hotfix_hosts=droplet,second")),
+    Run("diagnose", "diagnose", options=ALL),
+    Run("live", options=(*ALL, "-t", "workers", "-e", "workers_apply=live", "-e", "workers_count=3")),
     # Its password goes to su, for which Ansible transfers modules as files instead of piping them.
     Run("user", options=(*ALL, "-e", "@operator/joe.yml")),
     Run("env-words", options=ALL, before=env_line("BROKEN LINE {secret}"), says=r"\.env:\d+: .*space"),
