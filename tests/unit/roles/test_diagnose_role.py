@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -74,6 +75,7 @@ class Application:
                 "application_project_src": str(self.folder),
                 "application_state_dir": str(self.state),
                 "diagnose_watch": 0,
+                "diagnose_minimum_free": 0,
                 **variables,
             },
             "tasks": [task],
@@ -115,10 +117,9 @@ def test_it_shows_the_cause_changes_nothing_and_fails_only_where_that_is_wanted(
     assert " changed=0 " in done.stdout
     wanted = application.run("main", "--check", diagnose_fail=True)
     assert wanted.returncode != 0
-    assert (
-        "workers: import_error; failed checks: workers, errors in the log, Redis in the log."
-        in wanted.stdout + wanted.stderr
-    )
+    # This machine's own load may be a finding as well.
+    said = "workers: import_error; failed checks: workers,( CPU,)? errors in the log, Redis in the log[.]"
+    assert re.search(said, wanted.stdout + wanted.stderr)
     # In check mode it looks and says the same.
     kinds = ("  ok ", "  FAIL", "  ?", "IMPORT_ERROR", "NOT RUNNING")
     assert [line for line in screen(wanted) if line.startswith(kinds) and " free " not in line] == [
