@@ -67,6 +67,9 @@ _BRACKETED = re.compile(r"\[[A-Za-z0-9][\w .:-]*\]|<[A-Za-z0-9][\w .:-]*>|\{+ ?[
 _MADE_OF_WORDS = re.compile(r"(?:(?:[a-z]{2,12}|[A-Z]{2,12}|(?:[A-Z][a-z]+)+|[A-Za-z0-9])\d{0,4}(?:[-_ .:!?]+|$))+")
 
 FORMATS = ("json_list", "csv", "scalar")
+# A placeholder such as [64-char random string], or a list whose quotes somebody forgot.
+_NO_LIST = re.compile(r"\[\s*[^\"'\]\s][^\"']*\]")
+_BY_HAND = "Correct it by hand, or name its real format"
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,7 @@ def detect_format(value: str) -> str:
     list of strings counts as one even when it is malformed, so that :func:`split` can say so.
     """
     text = value.strip()
-    if not text or re.match(r"\[\s*(?:[\"'\]]|$)", text):
+    if not text or (text.startswith("[") and not _NO_LIST.fullmatch(text)):
         return "json_list"
     return "csv" if "," in text else "scalar"
 
@@ -255,6 +258,13 @@ def in_document(document: Document, name: str, format: str = "auto") -> KeyList:
             f"{name} refers to another variable", path=document.path, line=entry.line, remedy="Write its value instead"
         )
     value = document.meant(entry).value or ""
+    if format == "auto" and _NO_LIST.fullmatch(value.strip()):
+        raise HotfixError(
+            f"{name} stands in brackets, but is no JSON list of strings",
+            path=document.path,
+            line=entry.line,
+            remedy=_BY_HAND,
+        )
     try:
         keys = split(value, format)
     except HotfixError as error:
@@ -270,9 +280,7 @@ def _json_strings(text: str) -> list[str]:
     except ValueError:
         keys = None
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise HotfixError(
-            "the value is not a JSON list of strings", remedy="Correct it by hand, or name its real format"
-        ) from None
+        raise HotfixError("the value is not a JSON list of strings", remedy=_BY_HAND) from None
     return keys
 
 

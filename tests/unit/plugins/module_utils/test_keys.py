@@ -179,12 +179,19 @@ def test_what_a_format_cannot_hold_is_refused(keys: list[str], format: str) -> N
 
 
 def test_keys_of_a_document() -> None:
-    document = parse(b'A=1\nKEYS=\'["x","y"]\'\nBAD=\'["x"\'\nREF=${A}\nBARE\n', "/srv/.env")
+    document = parse(
+        b'A=1\nKEYS=\'["x","y"]\'\nBAD=\'["x"\'\nREF=${A}\nBARE\nCUT=[not-json\nPLAIN=[a-key]\n', "/srv/.env"
+    )
     assert _keys.in_document(document, "KEYS") == _keys.KeyList(["x", "y"], "json_list", 2)
     assert _keys.in_document(document, "MISSING", "csv") == _keys.KeyList([], "csv", None)
     assert _keys.in_document(document, "BARE") == _keys.KeyList([], "json_list", 5)
     with pytest.raises(HotfixError, match=r"^/srv/\.env:3: BAD: the value is not a JSON list"):
         _keys.in_document(document, "BAD")
+    with pytest.raises(HotfixError, match=r"^/srv/\.env:6: CUT: the value is not a JSON list"):
+        _keys.in_document(document, "CUT")
+    with pytest.raises(HotfixError, match=r"^/srv/\.env:7: PLAIN stands in brackets, but is no JSON list"):
+        _keys.in_document(document, "PLAIN")
+    assert _keys.in_document(document, "PLAIN", "scalar").keys == ["[a-key]"]
     with pytest.raises(HotfixError, match=r"^/srv/\.env:4: REF refers to another variable"):
         _keys.in_document(document, "REF")
     assert "x" not in repr(_keys.KeyList(["x"], "csv", 1))
