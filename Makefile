@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SETUP := .state/setup
 SHELL_FILES := $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help demo test setup engine images lint sanity unit engine-tests molecule tests-can-fail fuzz leaks causes benchmarks lock clean
+.PHONY: help demo test setup engine images lint sanity unit engine-tests molecule tests-can-fail fuzz leaks causes sizing live-workers benchmarks lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -66,10 +66,16 @@ fuzz: setup ## 20,000 random environment files, judged by Compose, python-dotenv
 	FUZZ_EXAMPLES=20000 pytest -n auto tests/unit/plugins/module_utils/test_dotenv_fuzz.py
 
 leaks: setup ## Plant a secret of each kind, run everything, and search all that is printed or kept for them (40 minutes)
-	@tools/leaks.sh
+	@tools/on_droplet.sh leaks python tests/leaks/sweep.py leaks
 
-causes: images ## Each cause of dying workers made for real, and named (10 minutes)
+causes: images ## Each cause of dying workers made for real, and named (16 minutes)
 	pytest tests/causes
+
+sizing: setup ## The number of workers that is chosen runs under load, one more does not fit (30 minutes)
+	@tools/on_droplet.sh sizing benchmarks/sizing.py --droplet sizing
+
+live-workers: setup ## Requests lost when the number of workers changes, live and by a recreate (5 minutes)
+	@tools/on_droplet.sh live-workers benchmarks/live_workers.py --droplet live-workers
 
 benchmarks: setup ## The editors of both files against python-dotenv and ruamel.yaml
 	python benchmarks/env_file.py
