@@ -415,8 +415,10 @@ def _same_workers(observed: Observed) -> Check:
 def _cause_gone(observed: Observed) -> list[Check]:
     """A quiet watch proves little: as many workers under the same limit as before are killed again under load."""
     was, now = observed.get("was") or {}, observed["container_after"]
-    kills = (was.get("memory") or {}).get("oom_kills")
-    if not kills:
+    kills = (was.get("memory") or {}).get("oom_kills") or 0
+    # What was killed before an earlier run changed the number while it served, that change was the answer to.
+    kills -= (was.get("last_change") or {}).get("oom_kills", 0)
+    if kills <= 0:
         return []
     count, limit = now.get("workers", {}).get("count") or 0, now.get("memory", {}).get("limit")
     old_count, old_limit = was["workers"]["count"], was["memory"]["limit"]

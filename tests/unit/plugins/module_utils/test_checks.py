@@ -291,7 +291,11 @@ def test_fewer_workers_or_more_memory_than_when_the_kernel_killed_some(
 ) -> None:
     was = {"workers": {"count": count}, "memory": {"limit": limit and limit * 2**20, "oom_kills": 7}}
     assert status({**good(), "was": was})["cause_gone"] == expected
-    was["memory"]["oom_kills"] = 0
+    was["last_change"] = {"oom_kills": was["memory"]["oom_kills"] - 1}
+    assert status({**good(), "was": was})["cause_gone"] == expected
+    was["last_change"] = {"oom_kills": was["memory"]["oom_kills"]}
+    assert "cause_gone" not in status({**good(), "was": was})
+    was.update(last_change=None, memory={**was["memory"], "oom_kills": 0})
     assert "cause_gone" not in status({**good(), "was": was})
 
 
