@@ -11,7 +11,7 @@ import re
 import shlex
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
@@ -212,6 +212,11 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+def joined(paths: Iterable[str]) -> bytes:
+    """Names as git reads them with ``-z``."""
+    return b"".join(os.fsencode(path) + b"\0" for path in paths)
+
+
 def head_revision(path: str, scratch: str) -> str:
     """The commit that the work tree around ``path`` is on, or an empty string (no git, no commit)."""
     top = find_work_tree(path)
@@ -237,7 +242,12 @@ def go_back(path: str, revision: str, scratch: str, *, check: bool) -> bool:
     if not git.maybe("branch", "--remotes", "--contains", head):
         return False
     if not check:
+        staged = git.names("diff-index", "--cached", "--name-only", "--no-renames", "-z", "HEAD")
+        removed = set(staged) - set(git.names("ls-files", "-z"))
         git.run("reset", "--quiet", "--mixed", revision)
+        # What was staged stays so, with the content of the work tree.
+        git.run("update-index", "--force-remove", "-z", "--stdin", stdin=joined(removed))
+        git.run("update-index", "--add", "--remove", "-z", "--stdin", stdin=joined(set(staged) - removed))
         own_repository(git.git_dir)
     return True
 

@@ -35,6 +35,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._git import (
     find_work_tree,
     has_commit,
     is_ancestor,
+    joined,
     own_repository,
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._shown import file_diff, printable
@@ -199,7 +200,7 @@ def edited_tree(
         if path in changes and tag.islower():
             flags["assume-unchanged"].append(path)
     for flag, paths in flags.items():  # hidden edits count as well
-        git.run("update-index", f"--no-{flag}", "-z", "--stdin", stdin=_joined(paths), env=private)
+        git.run("update-index", f"--no-{flag}", "-z", "--stdin", stdin=joined(paths), env=private)
     git.run("add", "--update", "--", ".", env=private)
     same, conflicts = in_the_way(git, changes, tracked)
     entries = dict(same)
@@ -217,10 +218,6 @@ def submodules(git: Git, revision: str, env: Mapping[str, str]) -> dict[str, Ent
         if mode == SUBMODULE:
             found[path] = Entry(mode, blob)
     return found
-
-
-def _joined(paths: Iterable[str]) -> bytes:
-    return b"".join(os.fsencode(path) + b"\0" for path in paths)
 
 
 def _set_entries(git: Git, entries: Mapping[str, Entry], env: Mapping[str, str]) -> None:
@@ -387,12 +384,12 @@ def _move_index(git: Git, plan: Plan, env: Mapping[str, str]) -> None:
     carried = compare(git, plan.target, plan.merged, env)
     removed = [path for path in plan.staged if path in carried and carried[path][1] is None]
     edited = [path for path in plan.staged if path not in removed]
-    git.run("update-index", "--add", "--remove", "-z", "--stdin", stdin=_joined(edited))
-    git.run("update-index", "--force-remove", "-z", "--stdin", stdin=_joined(removed))
+    git.run("update-index", "--add", "--remove", "-z", "--stdin", stdin=joined(edited))
+    git.run("update-index", "--force-remove", "-z", "--stdin", stdin=joined(removed))
     present = set(git.names("ls-files", "-z"))
     for flag, paths in plan.flags.items():
         kept = [path for path in paths if path in present]
-        git.run("update-index", f"--{flag}", "-z", "--stdin", stdin=_joined(kept))
+        git.run("update-index", f"--{flag}", "-z", "--stdin", stdin=joined(kept))
     git.run("update-index", "-q", "--refresh", accept=(0, 1))
 
 

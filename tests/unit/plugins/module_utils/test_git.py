@@ -46,6 +46,22 @@ def test_the_branch_goes_back_and_the_files_stay(project: Path, tmp_path: Path, 
     assert (project / "file").read_text() == "put back"
 
 
+def test_what_is_staged_stays_so(project: Path, tmp_path: Path) -> None:
+    older = git(project, "rev-parse", "HEAD~1")
+    git(project, "config", "core.quotePath", "false")
+    for name in ("file", "ünï"):
+        (project / name).write_text("edited here")
+        git(project, "add", name)
+    (project / "other").write_text("not staged")
+    assert go_back(str(project), older, scratch(tmp_path), check=False) is True
+    assert git(project, "status", "--porcelain").split("\n") == ["M  file", "A  ünï", "?? other"]
+    git(project, "rm", "-q", "--cached", "file")
+    git(project, "reset", "-q", "--soft", "origin/main")
+    assert go_back(str(project), older, scratch(tmp_path), check=False) is True
+    assert git(project, "status", "--porcelain").split("\n")[0] == "D  file"
+    assert (project / "file").read_text() == "edited here"
+
+
 def test_a_commit_that_no_remote_has_is_not_lost(project: Path, tmp_path: Path) -> None:
     older = git(project, "rev-parse", "HEAD~1")
     git(project, "commit", "-q", "--allow-empty", "-m", "of the server")
