@@ -12,6 +12,7 @@ import builtins
 import io
 import os
 import re
+import sys
 import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -600,7 +601,8 @@ def parse(path: str, data: bytes) -> Source:
         tree = ast.parse(text)
     except (SyntaxError, ValueError) as error:
         raise HotfixError(
-            f"this is no Python that the host's python3 can read: {getattr(error, 'msg', None) or error}",
+            f"this is no Python that the host's python3 ({sys.version_info[0]}.{sys.version_info[1]}) can read: "
+            f"{getattr(error, 'msg', None) or error}",
             path=path,
             line=getattr(error, "lineno", None),
             remedy="Correct the file, or run the module with the Python version of the application",
