@@ -16,11 +16,12 @@ import socket
 import sys
 import time
 
-# Loaded once: a program is a fork of this process.
-import fastapi  # noqa: F401
 import redis
 import redis.asyncio
 import uvicorn
+
+# Loaded once: a program is a fork of this process.
+importlib.import_module("fastapi")
 
 AT_ONCE = 8  # a Redis has 16 databases
 SECONDS = 20

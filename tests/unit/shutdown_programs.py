@@ -195,18 +195,19 @@ def write(
     *,
     clients: Mapping[str, str],
     main: str,
-    places: Mapping[str, str] = PLACES,
+    places: Mapping[str, str] | None = None,
     support: Mapping[str, str] | None = None,
 ) -> None:
     """Write the program of a combination.
 
     :param clients: the modules that define ``RedisClient``.
     :param main: ``main.py``, in which ``IMPORT``, ``CODE`` and ``STARTUP`` are filled in.
+    :param places: what stands for ``CODE``; by default :data:`PLACES`.
     :param support: more files of the program.
     """
     client, getter, imported, place, attempt = case
     statement, name = IMPORTS[imported]
-    code = textwrap.dedent(places[place])
+    code = textwrap.dedent((places or PLACES)[place])
     line = next(line for line in code.splitlines() if "ATTEMPT" in line)
     indent = line[: len(line) - len(line.lstrip())]
     attempted = textwrap.indent(textwrap.dedent(ATTEMPTS[attempt]).strip(), indent).strip()
