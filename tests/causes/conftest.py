@@ -60,6 +60,14 @@ class Running(NamedTuple):
         finally:
             connection.close()
 
+    def wait_for(self, text: str) -> None:
+        """Until the log holds this."""
+        until = time.monotonic() + 40
+        command = ["docker", "logs", self.name]
+        while text not in subprocess.run(command, check=True, capture_output=True, text=True).stderr:
+            assert time.monotonic() < until, f"no {text} in the log"
+            time.sleep(0.2)
+
     def wait(self, workers: int = 2) -> None:
         """Until as many different workers have answered, which each takes its time to start."""
         until = time.monotonic() + 40

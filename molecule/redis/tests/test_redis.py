@@ -287,11 +287,12 @@ def test_a_deploy_key_serves_or_is_refused_without_a_prompt(host: Any, by_key: N
 
 @pytest.fixture(scope="module")
 def mounted(host: Any, start: str, fixed: Run) -> Iterator[dict[str, Any]]:
-    """The container as it was, with broken source mounted into it; the remote is gone."""
+    """The container as it was, with broken source mounted into it instead of copied; the remote is gone."""
     override = "services: {backend: {volumes: ['./backend:/app/backend:ro']}}"
     shell(
         host,
         f"cd {PROJECT}; git remote remove origin; git show {start}:backend/main.py > backend/main.py;"
+        " sed -i '/^COPY/d' Dockerfile;"
         f" echo {shlex.quote(override)} > docker-compose.override.yml; docker compose up --detach --build backend",
     )
     return inspect(host)
