@@ -293,7 +293,9 @@ def mounted(host: Any, start: str, fixed: Run) -> Iterator[dict[str, Any]]:
         host,
         f"cd {PROJECT}; git remote remove origin; git show {start}:backend/main.py > backend/main.py;"
         " sed -i '/^COPY/d' Dockerfile;"
-        f" echo {shlex.quote(override)} > docker-compose.override.yml; docker compose up --detach --build backend",
+        f" echo {shlex.quote(override)} > docker-compose.override.yml;"
+        # As the deployment does: with dependencies Compose would reckon it as another container.
+        " docker compose up --detach --build --no-deps backend",
     )
     return inspect(host)
 
