@@ -47,6 +47,10 @@ def fix(state: Path) -> Run:
     return Run(state, str(CHECKOUT / "molecule" / "redis" / "fix.yml"))
 
 
+def deploy(state: Path, *options: str) -> Run:
+    return Run(state, str(CHECKOUT / "molecule" / "redis" / "deploy.yml"), *options)
+
+
 def shell(host: Any, script: str) -> str:
     return str(host.check_output("bash -euc %s", script))
 
@@ -189,7 +193,7 @@ def test_redis_lists_no_client_after_the_shutdown(host: Any, api: Any, fixed: Ru
 def test_a_rollback_returns_to_the_revision(host: Any, api: Any, fixed: Run, state: Path) -> None:
     was, image = tree(host), inspect(host)["Image"]
     push(host, "echo 'raise SystemExit(3)' >> backend/api/routes.py; echo new > new.txt", "Break it")
-    failed = apply(state, "-e", "deploy_health_timeout=12")
+    failed = deploy(state, "-e", "deploy_health_timeout=10")
     assert failed.code != 0
     assert "What runs now: what ran before" in failed.text
     assert tree(host) == was
@@ -323,7 +327,7 @@ def test_mounted_source_takes_a_restart_and_no_build(host: Any, restarted: Run, 
 
 def test_a_second_run_leaves_the_process_alone(host: Any, api: Any, restarted: Run, state: Path) -> None:
     started = inspect(host)["State"]["StartedAt"]
-    again = apply(state)
+    again = deploy(state)
     assert again.code == 0, again.text[-3000:]
     assert "changed=0" in again.text.split("PLAY RECAP")[1]
     assert inspect(host)["State"]["StartedAt"] == started
