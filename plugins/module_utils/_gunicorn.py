@@ -11,53 +11,88 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._command_line im
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 
 ENVIRONMENT = ("os.environ.get", "environ.get", "os.getenv", "getenv")
+# What has variables of its own.
+SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp)
 
 
 def setting(text: str, path: str, *, lookup: Lookup, source: int = 0) -> Text | None:
     """The value that ``workers`` gets, or None when the file does not set it.
 
     A literal, also as the default of ``os.environ.get("WORKERS", 4)``, is given alone, and a variable that is set leads
-    to where it is set. Any other expression is given as a whole.
+    to where it is set. Any other expression is given as a whole. Where no single assignment decides, as under a
+    condition, the line is given: see :func:`check`.
 
     :param lookup: the variables of the container.
     :param source: the number of this file among the places.
-    :raises HotfixError: when the file is no Python source, or sets ``workers`` depending on something.
+    :raises HotfixError: when the file is no Python source.
     """
-    try:
-        module = ast.parse(text)
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        raise HotfixError("this is no Python source", path=path, line=line, remedy="Correct the file") from error
-    assignments = list(_assignments(module))
-    if not assignments:
+    module = _parse(text, path)
+    last = _last_binding(module)
+    if last is None:
         return None
-    last = assignments[-1]
-    if last not in module.body:
-        raise HotfixError(
-            "the number of workers is set here under a condition",
-            path=path,
-            line=last.lineno,
-            remedy="Set workers once, or use target: override",
-        )
     reader = _Reader(text, lookup, source)
-    value = last.value
+    value = _value(module, last)
     if value is None:
-        return None
+        return reader.line_of(last)
     found = reader.resolve(value)
     return reader.text_of(value) if found is None else found
 
 
-def _assignments(module: ast.Module) -> Iterator[ast.Assign | ast.AnnAssign]:
-    """Assignments to ``workers`` in the order of the file; those inside of functions and classes set something else."""
+def check(text: str, path: str) -> None:
+    """Refuse a file in which no single assignment decides on ``workers``.
+
+    :raises HotfixError: naming the line.
+    """
+    module = _parse(text, path)
+    last = _last_binding(module)
+    if last is not None and _value(module, last) is None:
+        raise HotfixError(
+            "the number of workers is set here under a condition, in several steps or by another file",
+            path=path,
+            line=getattr(last, "lineno", None),
+            remedy="Set workers once, by an assignment of its own, or use target: override",
+        )
+
+
+def _parse(text: str, path: str) -> ast.Module:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        raise HotfixError("this is no Python source", path=path, line=line, remedy="Correct the file") from error
+
+
+def _last_binding(module: ast.Module) -> ast.stmt | ast.expr | None:
+    """The last that sets ``workers`` in the order of the file, in whatever way: an assignment as a whole."""
+    return next(reversed(list(_bindings(module))), None)
+
+
+def _value(module: ast.Module, binding: ast.AST) -> ast.expr | None:
+    """What ``workers`` gets, when this binding is an assignment that decides alone."""
+    if binding in module.body and isinstance(binding, (ast.Assign, ast.AnnAssign)):
+        return binding.value
+    return None
+
+
+def _bindings(module: ast.Module) -> Iterator[ast.stmt | ast.expr]:
+    """All that sets ``workers`` in the order of the file; what is inside of functions and classes sets another one."""
     pending: list[ast.AST] = list(reversed(module.body))
     while pending:
         node = pending.pop()
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        if isinstance(node, (*SCOPES, ast.GeneratorExp)):
             continue
         if isinstance(node, (ast.Assign, ast.AnnAssign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if any(isinstance(target, ast.Name) and target.id == "workers" for target in targets):
-                yield node
+                # A mere annotation sets nothing.
+                yield from [node] if node.value is not None else []
+                continue
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            # Another file's names may be any.
+            names = [alias.asname or alias.name for alias in node.names]
+            yield from [node] if "workers" in names or "*" in names else []
+        elif isinstance(node, ast.Name) and node.id == "workers" and not isinstance(node.ctx, ast.Load):
+            yield node
         pending.extend(reversed(list(ast.iter_child_nodes(node))))
 
 
@@ -73,6 +108,12 @@ class _Reader:
         start = self._offset(node.lineno, node.col_offset)
         end = self._offset(node.end_lineno or node.lineno, node.end_col_offset or 0)
         return Text.of(self.text[start:end], self.source, start)
+
+    def line_of(self, node: ast.stmt | ast.expr) -> Text:
+        """The line on which a node begins."""
+        start = self.lines[node.lineno - 1]
+        line = re.split(r"[\r\n]", self.text[start:], maxsplit=1)[0]
+        return Text.of(line.strip(), self.source, start + len(line) - len(line.lstrip()))
 
     def resolve(self, node: ast.expr) -> Text | None:
         """The place of the number that an expression comes to, or None when that is to be computed."""

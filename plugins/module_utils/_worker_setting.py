@@ -291,6 +291,8 @@ class _Editor:
             raise HotfixError(
                 f"the number of workers is put together from several pieces ({text.value})", remedy=REMEDY
             )
+        if source.kind == "gunicorn_config":
+            _gunicorn.check(self.launch.files.text(source.path), source.path)
         if self.setting.number is None:
             self.notes.append(f"The expression {text.value} is replaced as a whole.")
         return source.replace(span.start, span.end, self.number)
@@ -389,7 +391,8 @@ class _Editor:
         source = self.launch.sources[place[0]] if place and place[0] >= 0 else None
         if anchor is None or place is None or source is None or isinstance(source, BuiltImage):
             return self._say_otherwise(self.launch.project.home(self.launch.service))
-        self.notes.append("Nothing sets the number yet: the option --workers is added.")
+        unset = "Nothing sets the number yet: the" if self.setting.number is not None else "The"
+        self.notes.append(f"{unset} option --workers is added.")
         for part in (self.launch.entrypoint, self.launch.arguments):
             whole = part.scalar is None and any(word is anchor for word in part.raw)
             if whole and isinstance(source, ComposeScalar):
@@ -410,6 +413,8 @@ def describe(setting: Setting) -> str:
     """Where the number comes from, as a sentence."""
     if setting.hidden:
         return f"The number of workers cannot be seen: {setting.hidden}."
+    if setting.text is None and setting.number is None:
+        return f"What number of workers {setting.server} starts cannot be seen."
     if setting.text is None:
         return f"Nothing sets the number of workers, so that {setting.server} starts one."
     what = f"{setting.number}" if setting.number is not None else f"{setting.text.value} (computed)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.composeops.hotfix.plugins.module_utils import _gunicorn as gu
-from ansible_collections.composeops.hotfix.plugins.module_utils._command_line import Text, nothing
+from ansible_collections.composeops.hotfix.plugins.module_utils._command_line import Text, nothing, number
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 
 FORMS = [
@@ -20,6 +20,21 @@ FORMS = [
     ("workers = (\n    cpus()\n    * 2\n)\n", "cpus()\n    * 2"),
     ("def post_fork(server, worker):\n    workers = 3\n", None),
     ("threads = 4\n", None),
+    ("workers: int\n", None),
+    ("sizes = [workers for workers in (1, 2)]\nworkers_per_core = 4\n", None),
+    ("from base import *\nif PROD:\n    workers = 9\nworkers = 4\nworkers: int\n", "4"),
+]
+
+# Where no single assignment decides: the file, and the line that is shown.
+UNCLEAR = [
+    ("if PROD:\n    workers = 4\n", 2, "workers = 4"),
+    ("workers = 2\nworkers *= 2  # twice\n", 2, "workers *= 2  # twice"),
+    ("workers, threads = 4, 2\n", 1, "workers, threads = 4, 2"),
+    ("workers = 2\r\nfor workers in (4, 5):\r\n    pass\r\n", 2, "for workers in (4, 5):"),
+    ("print(workers := 4)\n", 1, "print(workers := 4)"),
+    ("workers = 2\nfrom base import *\n", 2, "from base import *"),
+    ("from base import processes as workers\n", 1, "from base import processes as workers"),
+    ("with number() as workers:\n    pass\n", 1, "with number() as workers:"),
 ]
 
 
@@ -41,5 +56,18 @@ def test_a_variable_leads_to_where_it_is_set():
 def test_what_cannot_be_said():
     with pytest.raises(HotfixError, match=r"gunicorn.conf.py:2: this is no Python source"):
         gu.setting("a = 1\nworkers = = 4\n", "gunicorn.conf.py", lookup=nothing)
-    with pytest.raises(HotfixError, match=r"x:2: the number of workers is set here under a condition"):
-        gu.setting("if PROD:\n    workers = 4\n", "x", lookup=nothing)
+
+
+@pytest.mark.parametrize(("text", "line", "shown"), UNCLEAR)
+def test_where_no_single_assignment_decides(text, line, shown):
+    found = gu.setting(text, "x", lookup=nothing)
+    span = found.span()
+    assert found.value == text[span.start : span.end] == shown
+    assert number(found) is None
+    with pytest.raises(HotfixError, match=rf"^x:{line}: the number of workers is set here .* target: override\.$"):
+        gu.check(text, "x")
+
+
+@pytest.mark.parametrize("text", [text for text, _written in FORMS])
+def test_what_may_be_replaced(text):
+    gu.check(text, "x")

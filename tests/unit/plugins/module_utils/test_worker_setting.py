@@ -503,8 +503,24 @@ def test_a_configuration_file_out_of_sight_is_overruled(tmp_path):
     setting = ws.find(before)
     assert setting.number is None
     assert "missing.py is not among" in setting.weaker[0]
+    assert ws.describe(setting) == "What number of workers gunicorn starts cannot be seen."
     assert "gunicorn a:b --workers 2 -c missing.py" in ws.change(before, setting, 2, override=False).data.decode()
     assert "GUNICORN_CMD_ARGS: --workers=2" in ws.change(before, setting, 2, override=True).data.decode()
+
+
+@pytest.mark.parametrize("text", ["workers = 2\nworkers *= 2\n", "workers, threads = 4, 2\n", "from base import *\n"])
+def test_a_configuration_file_that_cannot_be_followed_is_overruled(tmp_path, text):
+    """Never taken for the number that it seems to say, nor for one that WEB_CONCURRENCY could set."""
+    mounted = "volumes: ['./conf.py:/conf.py']\n    working_dir: /\n    command: gunicorn a:b -c conf.py"
+    write(tmp_path, {"compose.yml": compose(mounted), "conf.py": text})
+    before = launch(tmp_path)
+    setting = ws.find(before)
+    assert (setting.number, setting.name, setting.place.kind) == (None, "workers", "gunicorn_config")
+    with pytest.raises(HotfixError, match=rf"conf\.py:{text.count(chr(10))}: .*target: override"):
+        ws.change(before, setting, 2, override=False)
+    change = ws.change(before, setting, 2, override=True)
+    assert "GUNICORN_CMD_ARGS: --workers=2" in change.data.decode()
+    assert (change.setting.number, change.setting.name) == (2, "GUNICORN_CMD_ARGS")
 
 
 def test_an_entrypoint_in_compose_makes_the_image_command_void(tmp_path):
