@@ -358,7 +358,7 @@ def _quiet(seen: Observed) -> Diagnosis:
             "application, or all of them were replaced; the log has no line that says so."
         )
         return Diagnosis("unknown", [], [line, _what_would_tell(seen)], "low", 0, [])
-    lines = [f"{there} worker{'s' * (there > 1)} run, as many as are configured."] if wanted else []
+    lines = [f"{there} worker{'s run' if there > 1 else ' runs'}, as many as are configured."] if wanted else []
     if seen.supervisor_started is not None:
         lines.append("No worker is younger than its fellows without a line in the log that tells of its start.")
     if seen.watched:

@@ -103,8 +103,11 @@ def _running(seen: Observed) -> Check:
     there, wanted = len(seen["workers"]), seen["server"]["configured"]
     if not there and seen["container"]["status"] != "running":
         return _check("workers", "fail", f"the container does not run: {seen['container']['status']}")
-    name = seen["server"]["name"] or "the server"
-    evidence = f"{there} of {wanted} {name} workers run" if wanted else f"{there} {name} workers run"
+    name = seen["server"]["name"]
+    if not there and name is None:
+        return _check("workers", "fail", "no uvicorn or gunicorn is seen to run")
+    named = f"{name} workers run" if name else "workers run"
+    evidence = f"{there} of {wanted} {named}" if wanted else f"{there} {named}"
     return _fails_if(not there or (wanted is not None and there < wanted), "workers", evidence)
 
 
@@ -126,9 +129,9 @@ def _sizing(seen: Observed) -> Check:
     figures = seen["sizing"]
     if figures is None:
         return _check("number of workers", "not observable", "no worker runs that could be measured")
-    count, many = figures["workers"], "s" * (figures["workers"] > 1)
+    count, takes = figures["workers"], "s take" if figures["workers"] > 1 else " takes"
     evidence = (
-        f"{count} worker{many} take {human(figures['shared'])} + {count} * {human(figures['per_worker'])} = "
+        f"{count} worker{takes} {human(figures['shared'])} + {count} * {human(figures['per_worker'])} = "
         f"{human(figures['total'])}, with room for {human(figures['budget'])} (the limit of "
         f"{human(figures['limit'])} less headroom); {figures['cpus']:g} CPUs keep up to {figures['busy']} busy"
     )

@@ -279,3 +279,9 @@ def test_a_worker_that_took_the_container_with_it_counts_once() -> None:
     container = Container("exited", 3, False, 0, [Exit(NOW + 1, 3)])
     found = diagnose(observed(container=container, live=[], **died("import_error")))
     assert counts(found) == {"import_error": 1}
+
+
+@pytest.mark.parametrize(("number", "said"), [(1, "1 worker runs, as many"), (2, "2 workers run, as many")])
+def test_how_many_run_is_said_in_plain_words(number: int, said: str) -> None:
+    found = diagnose(observed(live=FRESH[:number], settings=Settings("uvicorn", number, 5.0, None), oom_kills=0))
+    assert found.cause == "none" and found.evidence[0].startswith(said)

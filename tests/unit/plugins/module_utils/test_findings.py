@@ -135,6 +135,18 @@ def matched(seen: dict[str, Any]) -> None:
 BREAKS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str, str]] = {
     "a worker is missing": (lambda o: o["workers"]["workers"].pop(), "workers", "fail", "3 of 4 uvicorn workers run"),
     "no worker runs": (lambda o: o["workers"].update(workers=[]), "workers", "fail", "0 of 4"),
+    "no server is seen": (
+        lambda o: o["workers"].update(workers=[], server={**o["workers"]["server"], "name": None, "configured": None}),
+        "workers",
+        "fail",
+        "no uvicorn or gunicorn is seen to run",
+    ),
+    "the only worker takes too much": (
+        lambda o: o["workers"]["sizing"].update(workers=1, total=603 * MIB),
+        "number of workers",
+        "fail",
+        "1 worker takes 43 MiB + 1 * 140 MiB",
+    ),
     "no container runs": (
         lambda o: o["workers"].update(workers=[], container={"status": "exited", "exit_code": 3}),
         "workers",
