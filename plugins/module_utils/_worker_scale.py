@@ -1,170 +1,196 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Changing the number of workers of a running server, by SIGTTIN and SIGTTOU to its supervisor.
-
-What the programs do with them (uvicorn 0.30 to 0.54, gunicorn 20 to 27): SIGTTIN adds a worker. SIGTTOU makes uvicorn
-end the newest worker and wait for it, gunicorn the oldest; a worker that is told to end takes no new connection and
-finishes those that it has. With one worker left SIGTTOU does nothing.
-"""
+"""One run of the module worker_scale, on a container of this host."""
 
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any
 
-from ansible_collections.composeops.hotfix.plugins.module_utils._command_line import parse_argv
-from ansible_collections.composeops.hotfix.plugins.module_utils._container import Process
+from ansible_collections.composeops.hotfix.plugins.module_utils import _live_changes, _made_with
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
+from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
+from ansible_collections.composeops.hotfix.plugins.module_utils._container_facts import live_processes
+from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import find_container
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._processes import Workers
-from ansible_collections.composeops.hotfix.plugins.module_utils._supervisor import Look
+from ansible_collections.composeops.hotfix.plugins.module_utils._processes import main_process, workers
+from ansible_collections.composeops.hotfix.plugins.module_utils._scaling import Scaled, Scaling, obstacle
+from ansible_collections.composeops.hotfix.plugins.module_utils._server_settings import settings_of
+from ansible_collections.composeops.hotfix.plugins.module_utils._server_version import package_version
+from ansible_collections.composeops.hotfix.plugins.module_utils._supervisor import Look, Supervisor
+from ansible_collections.composeops.hotfix.plugins.module_utils._worker_memory import Running
+from ansible_collections.composeops.hotfix.plugins.module_utils._worker_setting import Setting, describe, find
 
-# Seconds. uvicorn looks after its workers twice a second, gunicorn once.
-STEADY = 1.5
-PAUSE = 0.1
-# Seconds that workers may take to come to rest before anything is sent: as long as a few of them need to be replaced.
-REST = 10.0
-
-
-class Looking(Protocol):
-    """What shows the workers: :class:`_supervisor.Supervisor`."""
-
-    def look(self) -> Look:
-        """The workers now."""
+SIGNALS = (signal.SIGTTIN, signal.SIGTTOU)
 
 
-class Scaled(NamedTuple):
-    """What was done.
+class Impossible(Exception):
+    """The number cannot be changed without a restart."""
 
-    :ivar signals: those that were sent, in order.
-    :ivar seconds: until the last worker that was wanted took connections, or the last that was not was gone.
+
+class WorkerScale:
+    """One run of the module worker_scale: look, decide, signal, wait.
+
+    :param params: the module's options.
+    :param check: check mode: nothing is signalled.
+    :ivar result: what the module returns, as far as it is known when the run fails.
     """
 
-    before: Look
-    after: Look
-    signals: list[int]
-    seconds: float
+    def __init__(self, params: dict[str, Any], docker: Docker, *, check: bool) -> None:
+        self.params, self.docker, self.check = params, docker, check
+        self.files: list[str] = self.params["files"] or []
+        self.result: dict[str, Any] = {
+            "changed": False,
+            "possible": False,
+            "running": False,
+            "reason": "",
+            "previous": None,
+            "workers": self.params["workers"],
+            "created_with": None,
+            "server": {"name": None, "version": None},
+            "supervisor_pid": None,
+            "pids_before": [],
+            "pids_after": [],
+            "last_change": None,
+            "signals": [],
+            "image_id": None,
+        }
 
+    def run(self) -> dict[str, Any]:
+        """Change the number, if it can be done.
 
-def obstacle(found: Workers, main: Process | None, version: str | None, *, catches: bool) -> str | None:
-    """Why the number cannot be changed while the server runs; None when it can.
-
-    :param main: the process that keeps the workers, or that serves alone.
-    :param version: of the server, when it is known.
-    :param catches: whether that process has handlers for both signals. Without one, the kernel would stop it.
-    """
-    if main is None or found.supervisor_pid is None:
-        if found.server is None:
-            return "no uvicorn or gunicorn runs in the container"
-        return f"{found.server} runs as one process, without a supervisor that could start or end workers"
-    if parse_argv(main.argv).reload and found.server == "uvicorn":
-        return "uvicorn runs with --reload, which keeps one worker whatever the number"
-    if not catches:
-        name = f"{found.server or 'the server'}{' ' + version if version else ''}"
-        since = " (uvicorn does from 0.30 on)" if found.server == "uvicorn" else ""
-        return f"{name} does not take the signals SIGTTIN and SIGTTOU{since}"
-    return None
-
-
-class Scaling:
-    """One change of the number.
-
-    :param send: sends a signal to the supervisor.
-    :param timeout: seconds for the whole change.
-    """
-
-    def __init__(
-        self,
-        supervisor: Looking,
-        send: Callable[[int], None],
-        target: int,
-        timeout: float,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self.supervisor, self.send, self.target, self.timeout = supervisor, send, target, timeout
-        self.clock, self.sleep = clock, sleep
-        self.deadline = clock() + timeout
-        self.seen: set[int] = set()
-        self.known: frozenset[int] = frozenset()
-        self.loaded: set[int] = set()
-        self.signals: list[int] = []
-
-    def rest(self) -> Look:
-        """The workers, as soon as no one comes or goes for a while.
-
-        :raises HotfixError: when they do not come to rest.
+        :raises HotfixError: when it cannot though it is ``required``, or does not become right in time.
         """
-        until = self.clock() + REST
-        look, since = self._look(), self.clock()
-        while look.unreaped or self.clock() - since < STEADY:
-            if self.clock() > until:
+        if self.params["workers"] is not None and not 1 <= self.params["workers"] <= 1000:
+            raise HotfixError(f"workers is {self.params['workers']}", remedy="Give a number from 1 to 1000")
+        try:
+            self._change()
+        except Impossible as error:
+            self.result["reason"] = f"{error}."
+            if self.params["required"]:
                 raise HotfixError(
-                    f"the workers do not stay: {len(self.seen)} of them were seen within {REST:g} s, where "
-                    f"{len(look.pids)} run at a time",
-                    remedy="See why they end: docker logs",
-                )
-            self.sleep(PAUSE)
-            now = self._look()
-            if now.pids != look.pids:
-                since = self.clock()
-            look = now
-        return look
+                    f"the number of workers cannot be changed without a restart: {error}",
+                    remedy="Recreate the container",
+                ) from error
+        return self.result
 
-    def run(self, before: Look) -> Scaled:
-        """Send one signal after the other, each when the former has taken effect, until the number is right and stays.
+    def _change(self) -> None:
+        inspect = self._inspect()
+        setting = self._setting()
+        supervisor = self._supervisor(inspect)
+        target = self.result["workers"]
+        if target is None:
+            raise Impossible(describe(setting).rstrip(".") if setting else "workers is not given")
+        if self.params["only_number"]:
+            self._require_only_number(inspect)
+        scaling = Scaling(supervisor, supervisor.signal, target, self.params["timeout"])
+        try:
+            supervisor.signal(0)
+            before = self._rest(supervisor, scaling)
+        except HotfixError as error:
+            raise Impossible(error.message) from error
+        count, name = len(before.pids), inspect["Name"].lstrip("/")
+        done = {"possible": True, "previous": count, "pids_before": list(before.pids), "pids_after": list(before.pids)}
+        self.result.update(done, changed=count != target, reason=f"{count} workers run already.")
+        if count == target:
+            return
+        self.result["diff"] = {
+            "before_header": name,
+            "after_header": name,
+            "before": f"workers: {count}\n",
+            "after": f"workers: {target}\n",
+        }
+        number = abs(count - target)
+        self.result["reason"] = f"It takes {_name(target > count)} {_times(number)} to the supervisor of {name}."
+        if not self.check:
+            self._report(self._scale(scaling, before, inspect), name)
+            self.result["last_change"] = _live_changes.last_change(self.params, inspect)
 
-        :param before: what :meth:`rest` said.
-        :raises HotfixError: saying in what state the workers are, when the time is over or the supervisor ends.
-        """
-        self.known, look = frozenset(before.pids), before
-        began = done = self.clock()
-        while len(look.pids) != self.target:
-            while len(look.pids) != self.target:
-                number = signal.SIGTTIN if len(look.pids) < self.target else signal.SIGTTOU
-                self.send(number)
-                self.signals.append(number)
-                look = self._reached(len(look.pids) + (1 if number == signal.SIGTTIN else -1), bool(before.accepting))
-            done = self.clock()
-            look = self.rest()
-        return Scaled(before, look, self.signals, round(done - began, 1))
+    def _require_only_number(self, inspect: dict[str, Any]) -> None:
+        folder, files, service = self.params["project_src"], self.files, self.params["service"]
+        try:
+            found = _made_with.difference(self.docker, Project.load(folder, files), files, service, inspect)
+        except HotfixError as error:
+            raise Impossible(f"what its files would make of it is not known: {error.message}") from error
+        if found.reason:
+            raise Impossible(f"it has to be recreated, since {found.reason}")
+        self.result["image_id"] = found.image_id
 
-    def _reached(self, wanted: int, visible: bool) -> Look:
-        """Wait for a number of workers, the new ones of them ready.
+    def _rest(self, supervisor: Supervisor, scaling: Scaling) -> Look:
+        """The workers before the change. Who only asks need not wait when nothing has to be sent."""
+        look = supervisor.look()
+        if self.check and len(look.pids) == scaling.target and not look.unreaped:
+            return look
+        return scaling.rest()
 
-        :param visible: whether it can be seen which workers take connections.
-        """
-        while True:
-            look = self._look()
-            loading = [pid for pid in look.pids if pid not in self.known | self.loaded] if visible else []
-            # The number may be right without this signal, when somebody else sends some too.
-            if len(look.pids) in (wanted, self.target) and not look.unreaped and not loading:
-                return look
-            if self.clock() > self.deadline:
-                raise HotfixError(self._stuck(look, wanted, loading), remedy="See the log: docker logs")
-            self.sleep(PAUSE)
+    def _scale(self, scaling: Scaling, before: Look, inspect: dict[str, Any]) -> Scaled:
+        done: list[Scaled] = []
 
-    def _look(self) -> Look:
-        look = self.supervisor.look()
-        self.seen |= set(look.pids)
-        self.loaded |= look.accepting
-        return look
+        def result() -> str:
+            ended = "" if done else ", not completed"
+            return f"{len(before.pids)} to {scaling.target}{ended}" if scaling.signals else ""
 
-    def _stuck(self, look: Look, wanted: int, loading: list[int]) -> str:
-        """The state when the time is over."""
-        state = f"after {self.timeout:g} s there are {len(look.pids)} workers instead of {self.target}"
-        leaving = [pid for pid in look.pids if pid in self.loaded and pid not in look.accepting]
-        gone = len(self.seen) - len(self.known | set(look.pids))
-        if loading and gone > 0:
-            return f"{state}: new workers end while they load, {gone} so far"
-        if loading:
-            return f"{state}, of which {_processes(loading)} not loaded the application yet"
-        if len(look.pids) > wanted and leaving:
-            return f"{state}: {_processes(leaving)} not finished the requests under way, and will end after them"
-        return f"{state}: the supervisor did not act on the last of {len(self.signals)} signals"
+        try:
+            with _live_changes.noted(self.params, inspect, result):
+                done.append(scaling.run(before))
+        finally:
+            self.result["signals"] = [signal.Signals(number).name for number in scaling.signals]
+        return done[0]
+
+    def _report(self, scaled: Scaled, name: str) -> None:
+        sent = [f"{_name(wanted == signal.SIGTTIN)} {_times(scaled.signals.count(wanted))}" for wanted in SIGNALS]
+        said = [text for text, wanted in zip(sent, SIGNALS) if wanted in scaled.signals]
+        self.result.update(
+            pids_after=list(scaled.after.pids),
+            seconds=scaled.seconds,
+            reason=f"The supervisor of {name} got {' and '.join(said)}.",
+        )
+
+    def _inspect(self) -> dict[str, Any]:
+        inspect = find_container(self.docker, self.params)
+        if inspect is None or inspect["State"]["Status"] != "running":
+            status = inspect["State"]["Status"] if inspect else "there is none"
+            raise Impossible(f"the container does not run ({status})")
+        self.result["last_change"] = _live_changes.last_change(self.params, inspect)
+        self.result["running"] = True
+        return inspect
+
+    def _supervisor(self, inspect: dict[str, Any]) -> Supervisor:
+        processes = live_processes(self.docker, inspect)
+        found = workers(processes)
+        process = main_process(processes, found)
+        self.result.update(previous=len(found.pids), pids_before=found.pids, pids_after=found.pids)
+        self.result["supervisor_pid"] = found.supervisor_pid
+        version, supervisor = None, None
+        if process is not None:
+            self.result["created_with"] = settings_of(inspect, processes, found).workers
+            try:
+                supervisor = Supervisor(process.pid)
+            except HotfixError as error:
+                raise Impossible("its processes are not to be seen here: the engine is on another host") from error
+            version = package_version(process.pid, found.server or "uvicorn", process.argv)
+        self.result["server"] = {"name": found.server, "version": version}
+        catches = supervisor is not None and supervisor.catches(*SIGNALS)
+        reason = obstacle(found, process, version, catches=catches)
+        if supervisor is None or reason:
+            raise Impossible(reason)
+        return supervisor
+
+    def _setting(self) -> Setting | None:
+        """What the files say, when the number is to come from them."""
+        if self.params["workers"] is not None:
+            return None
+        if not self.params["project_src"]:
+            raise HotfixError("workers is not given", remedy="Give it, or project_src and service instead of container")
+        service = self.params["service"]
+        project = Project.load(self.params["project_src"], self.params["files"])
+        setting = find(Running(self.params["project_src"], service, self.files, self.docker).launch(project))
+        self.result["workers"] = setting.number
+        return setting
 
 
-def _processes(pids: list[int]) -> str:
-    named = ", ".join(map(str, pids))
-    return f"process {named} has" if len(pids) == 1 else f"processes {named} have"
+def _name(more: bool) -> str:
+    return "SIGTTIN" if more else "SIGTTOU"
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"

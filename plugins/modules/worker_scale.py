@@ -105,7 +105,7 @@ reason:
   description: Why it cannot be changed, or what was done.
   type: str
   returned: success
-  sample: SIGTTOU was sent 2 times to the supervisor of wealth_coach_backend.
+  sample: The supervisor of wealth_coach_backend got SIGTTOU 2 times.
 previous:
   description: The workers that ran before. Null when there is no running server.
   type: int
@@ -189,28 +189,13 @@ last_change:
       returned: success
 """
 
-import signal
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.composeops.hotfix.plugins.module_utils import _live_changes, _made_with
-from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
-from ansible_collections.composeops.hotfix.plugins.module_utils._container_facts import live_processes
-from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import (
-    JOURNALED,
-    OPTIONS,
-    STATE_DIR,
-    find_container,
-)
+from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import JOURNALED, OPTIONS, STATE_DIR
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._processes import main_process, workers
-from ansible_collections.composeops.hotfix.plugins.module_utils._server_settings import settings_of
-from ansible_collections.composeops.hotfix.plugins.module_utils._server_version import package_version
-from ansible_collections.composeops.hotfix.plugins.module_utils._supervisor import Look, Supervisor
-from ansible_collections.composeops.hotfix.plugins.module_utils._worker_memory import Running
-from ansible_collections.composeops.hotfix.plugins.module_utils._worker_scale import Scaled, Scaling, obstacle
-from ansible_collections.composeops.hotfix.plugins.module_utils._worker_setting import Setting, describe, find
+from ansible_collections.composeops.hotfix.plugins.module_utils._worker_scale import WorkerScale
 
 ARGUMENTS: dict[str, Any] = {
     **OPTIONS,
@@ -220,169 +205,6 @@ ARGUMENTS: dict[str, Any] = {
     "timeout": {"type": "int", "default": 120},
     **STATE_DIR,
 }
-SIGNALS = (signal.SIGTTIN, signal.SIGTTOU)
-
-
-class Impossible(Exception):
-    """The number cannot be changed without a restart."""
-
-
-class WorkerScale:
-    """One run of the module: look, decide, signal, wait."""
-
-    def __init__(self, module: AnsibleModule, docker: Docker) -> None:
-        self.module, self.docker = module, docker
-        self.params: dict[str, Any] = module.params
-        self.files: list[str] = self.params["files"] or []
-        self.result: dict[str, Any] = {
-            "changed": False,
-            "possible": False,
-            "running": False,
-            "reason": "",
-            "previous": None,
-            "workers": self.params["workers"],
-            "created_with": None,
-            "server": {"name": None, "version": None},
-            "supervisor_pid": None,
-            "pids_before": [],
-            "pids_after": [],
-            "last_change": None,
-            "signals": [],
-            "image_id": None,
-        }
-
-    def run(self) -> dict[str, Any]:
-        """Change the number, if it can be done."""
-        if self.params["workers"] is not None and not 1 <= self.params["workers"] <= 1000:
-            raise HotfixError(f"workers is {self.params['workers']}", remedy="Give a number from 1 to 1000")
-        try:
-            self._change()
-        except Impossible as error:
-            self.result["reason"] = f"{error}."
-            if self.params["required"]:
-                raise HotfixError(
-                    f"the number of workers cannot be changed without a restart: {error}",
-                    remedy="Recreate the container",
-                ) from error
-        return self.result
-
-    def _change(self) -> None:
-        inspect = self._inspect()
-        setting = self._setting()
-        supervisor = self._supervisor(inspect)
-        target = self.result["workers"]
-        if target is None:
-            raise Impossible(describe(setting).rstrip(".") if setting else "workers is not given")
-        if self.params["only_number"]:
-            self._require_only_number(inspect)
-        scaling = Scaling(supervisor, supervisor.signal, target, self.params["timeout"])
-        try:
-            supervisor.signal(0)
-            before = self._rest(supervisor, scaling)
-        except HotfixError as error:
-            raise Impossible(error.message) from error
-        count, name = len(before.pids), inspect["Name"].lstrip("/")
-        done = {"possible": True, "previous": count, "pids_before": list(before.pids), "pids_after": list(before.pids)}
-        self.result.update(done, changed=count != target, reason=f"{count} workers run already.")
-        if count == target:
-            return
-        self.result["diff"] = {
-            "before_header": name,
-            "after_header": name,
-            "before": f"workers: {count}\n",
-            "after": f"workers: {target}\n",
-        }
-        number = abs(count - target)
-        self.result["reason"] = f"It takes {_name(target > count)} {number} times to the supervisor of {name}."
-        if not self.module.check_mode:
-            self._report(self._scale(scaling, before, inspect), name)
-            self.result["last_change"] = _live_changes.last_change(self.params, inspect)
-
-    def _require_only_number(self, inspect: dict[str, Any]) -> None:
-        folder, files, service = self.params["project_src"], self.files, self.params["service"]
-        try:
-            found = _made_with.difference(self.docker, Project.load(folder, files), files, service, inspect)
-        except HotfixError as error:
-            raise Impossible(f"what its files would make of it is not known: {error.message}") from error
-        if found.reason:
-            raise Impossible(f"it has to be recreated, since {found.reason}")
-        self.result["image_id"] = found.image_id
-
-    def _rest(self, supervisor: Supervisor, scaling: Scaling) -> Look:
-        """The workers before the change. Who only asks need not wait when nothing has to be sent."""
-        look = supervisor.look()
-        if self.module.check_mode and len(look.pids) == scaling.target and not look.unreaped:
-            return look
-        return scaling.rest()
-
-    def _scale(self, scaling: Scaling, before: Look, inspect: dict[str, Any]) -> Scaled:
-        done: list[Scaled] = []
-
-        def result() -> str:
-            ended = "" if done else ", not completed"
-            return f"{len(before.pids)} to {scaling.target}{ended}" if scaling.signals else ""
-
-        try:
-            with _live_changes.noted(self.params, inspect, result):
-                done.append(scaling.run(before))
-        finally:
-            self.result["signals"] = [signal.Signals(number).name for number in scaling.signals]
-        return done[0]
-
-    def _report(self, scaled: Scaled, name: str) -> None:
-        sent = [f"{_name(wanted == signal.SIGTTIN)} {scaled.signals.count(wanted)} times" for wanted in SIGNALS]
-        said = [text for text, wanted in zip(sent, SIGNALS) if wanted in scaled.signals]
-        self.result.update(
-            pids_after=list(scaled.after.pids),
-            seconds=scaled.seconds,
-            reason=f"The supervisor of {name} got {' and '.join(said)}.",
-        )
-
-    def _inspect(self) -> dict[str, Any]:
-        inspect = find_container(self.docker, self.params)
-        if inspect is None or inspect["State"]["Status"] != "running":
-            status = inspect["State"]["Status"] if inspect else "there is none"
-            raise Impossible(f"the container does not run ({status})")
-        self.result["last_change"] = _live_changes.last_change(self.params, inspect)
-        self.result["running"] = True
-        return inspect
-
-    def _supervisor(self, inspect: dict[str, Any]) -> Supervisor:
-        processes = live_processes(self.docker, inspect)
-        found = workers(processes)
-        process = main_process(processes, found)
-        self.result.update(previous=len(found.pids), pids_before=found.pids, pids_after=found.pids)
-        self.result["supervisor_pid"] = found.supervisor_pid
-        version, supervisor = None, None
-        if process is not None:
-            self.result["created_with"] = settings_of(inspect, processes, found).workers
-            try:
-                supervisor = Supervisor(process.pid)
-            except HotfixError as error:
-                raise Impossible("its processes are not to be seen here: the engine is on another host") from error
-            version = package_version(process.pid, found.server or "uvicorn", process.argv)
-        self.result["server"] = {"name": found.server, "version": version}
-        catches = supervisor is not None and supervisor.catches(*SIGNALS)
-        reason = obstacle(found, process, version, catches=catches)
-        if supervisor is None or reason:
-            raise Impossible(reason)
-        return supervisor
-
-    def _setting(self) -> Setting | None:
-        """What the files say, when the number is to come from them."""
-        if self.params["workers"] is not None:
-            return None
-        if not self.params["project_src"]:
-            raise HotfixError("workers is not given", remedy="Give it, or project_src and service instead of container")
-        service = self.params["service"]
-        project = Project.load(self.params["project_src"], self.params["files"])
-        setting = find(Running(self.params["project_src"], service, self.files, self.docker).launch(project))
-        self.result["workers"] = setting.number
-        return setting
-
-
-def _name(more: bool) -> str:
-    return "SIGTTIN" if more else "SIGTTOU"
 
 
 def main() -> None:
@@ -393,7 +215,7 @@ def main() -> None:
         required_if=[("only_number", True, ("project_src",))],
         supports_check_mode=True,
     )
-    change = WorkerScale(module, Docker())
+    change = WorkerScale(module.params, Docker(), check=module.check_mode)
     try:
         result = change.run()
     except HotfixError as error:

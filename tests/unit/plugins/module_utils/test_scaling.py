@@ -14,8 +14,8 @@ import pytest
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Process
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._processes import Workers
+from ansible_collections.composeops.hotfix.plugins.module_utils._scaling import Scaled, Scaling, obstacle
 from ansible_collections.composeops.hotfix.plugins.module_utils._supervisor import Look
-from ansible_collections.composeops.hotfix.plugins.module_utils._worker_scale import Scaled, Scaling, obstacle
 
 UP, DOWN = signal.SIGTTIN, signal.SIGTTOU
 
