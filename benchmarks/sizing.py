@@ -111,19 +111,29 @@ class Application:
 
 
 def measured(application: Application, dimensions: int) -> list[dict[str, Any]]:
-    """What the module makes of two workers that have served, for each of the limits."""
+    """What the module makes of two workers that have served, for each of the limits.
+
+    What it measured is given back to it for the choice, since it adds no worker while all are so young.
+    """
     application.describe(2, 4096, dimensions)
     application.start()
     application.load(WARM_UP)
+    found = ask(application, "")["sizing"]
+    sizes = " ".join(f"{name}={found[name]}" for name in ("memory_shared", "memory_per_worker"))
     results = []
     for limit in LIMITS:
         application.describe(2, limit, dimensions)
-        arguments = f"project_src={PROJECT} service=backend workers=auto target=override headroom={HEADROOM}"
-        result = application.droplet.module("worker_count", arguments, check=True)
-        if "sizing" not in result:
-            sys.exit(f"worker_count: {result.get('msg', result)}")
-        results.append(result)
+        results.append(ask(application, sizes))
     return results
+
+
+def ask(application: Application, sizes: str) -> dict[str, Any]:
+    """What the module says of the number of workers."""
+    arguments = f"project_src={PROJECT} service=backend workers=auto target=override headroom={HEADROOM} {sizes}"
+    result = application.droplet.module("worker_count", arguments, check=True)
+    if "sizing" not in result:
+        sys.exit(f"worker_count: {result.get('msg', result)}")
+    return result
 
 
 def judge(application: Application, dimensions: int, limit: int, result: dict[str, Any], seconds: int) -> bool:

@@ -197,10 +197,17 @@ def figures(params: Mapping[str, Any], data: Mapping[str, Any], running: Running
         live.memory.per_worker if per_worker is None else per_worker,
         cpus,
         True,
-        max(live.configured - 1, 1) if live.oom_kills and "memory_limit" not in given else None,
+        _most(live, given),
         [*reasons, *_experience(live)],
         _doubts(live),
     )
+
+
+def _most(live: Live, given: Mapping[str, int]) -> int | None:
+    """Fewer than the kernel killed some of under this limit; no more than now while they have not loaded all yet."""
+    if live.oom_kills and "memory_limit" not in given:
+        return max(live.configured - 1, 1)
+    return live.configured if live.age < YOUNG and "memory_per_worker" not in given else None
 
 
 def _experience(live: Live) -> Iterator[str]:
@@ -220,8 +227,9 @@ def _doubts(live: Live) -> list[str]:
     if live.age >= YOUNG:
         return []
     return [
-        f"The oldest worker was measured {live.age:.0f} seconds after its start; what it loads later, at the first "
-        "request that needs it, would not be in the figures."
+        f"The oldest worker was measured {live.age:.0f} seconds after its start. What it loads later, at the first "
+        "request that needs it, is not in the figures, so that by these no worker is added. Ask again when the "
+        f"application has been used for {YOUNG // 60} minutes."
     ]
 
 

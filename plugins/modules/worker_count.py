@@ -41,7 +41,8 @@ options:
       - When the kernel has killed processes of the running container for lack of memory, V(auto) is less than the
         number of workers that it runs.
       - Measured figures vary a little from run to run. With V(auto) the present number therefore stays if it is right
-        for a headroom that differs from O(headroom) by at most 0.05.
+        for a headroom that differs from O(headroom) by at most 0.05. No worker is added while all were started less
+        than five minutes ago, unless O(memory_per_worker) is given.
     type: str
     required: true
   min_workers:

@@ -238,12 +238,13 @@ def test_a_conflict_changes_nothing_and_names_the_files(host: Any, fixed: Run, s
 # --- deploy keys -----------------------------------------------------------------------------------------------------
 
 CLONE = "/opt/deployed-by-key"
+SSH = "/etc/ssh/deploy-keys"
 # What ssh is told, and what the module says then; None where it updates.
 KEYS = {
-    "accepted": ("-i /root/keys/accepted -o UserKnownHostsFile=/root/keys/known_hosts", None),
-    "refused": ("-i /root/keys/refused -o UserKnownHostsFile=/root/keys/known_hosts", "Permission denied"),
-    "with a passphrase": ("-i /root/keys/locked -o UserKnownHostsFile=/root/keys/known_hosts", "Permission denied"),
-    "unknown host": ("-i /root/keys/accepted -o UserKnownHostsFile=/dev/null", "Host key verification failed"),
+    "accepted": (f"-i {SSH}/accepted -o UserKnownHostsFile={SSH}/known_hosts", None),
+    "refused": (f"-i {SSH}/refused -o UserKnownHostsFile={SSH}/known_hosts", "Permission denied"),
+    "with a passphrase": (f"-i {SSH}/locked -o UserKnownHostsFile={SSH}/known_hosts", "Permission denied"),
+    "unknown host": (f"-i {SSH}/accepted -o UserKnownHostsFile=/dev/null", "Host key verification failed"),
 }
 REMEDIES = {
     "Permission denied": "Give the server a deploy key or a credential helper that needs no prompt.",
@@ -255,10 +256,10 @@ REMEDIES = {
 def by_key(host: Any, fixed: Run) -> None:
     """A clone of somebody else's that is updated by ssh, one commit behind."""
     authorized = host.check_output("sshd -T -C user=root | sed -n 's/^authorizedkeysfile //p'").split()[0]
-    authorized = authorized.replace("%u", "root").replace("%h", "/root")
+    authorized = authorized.replace("%u", "root")
     shell(
         host,
-        "mkdir -m 700 /root/keys; cd /root/keys; ssh-keygen -q -t ed25519 -f accepted -N '';"
+        f"mkdir -m 700 {SSH}; cd {SSH}; ssh-keygen -q -t ed25519 -f accepted -N '';"
         " ssh-keygen -q -t ed25519 -f refused -N ''; ssh-keygen -q -t ed25519 -f locked -N a-passphrase;"
         f" cat accepted.pub locked.pub >> {authorized}; ssh-keyscan 127.0.0.1 > known_hosts 2>/dev/null;"
         f" git clone -q {ORIGIN} {CLONE}; git -C {CLONE} reset -q --hard HEAD~1; chown -R nobody {CLONE};"

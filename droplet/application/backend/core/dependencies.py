@@ -19,17 +19,17 @@ from backend.services.search.embedding import EmbeddingModel
 from backend.services.search.vector_store import VectorStore
 
 logger = logging.getLogger(__name__)
-_redis_client: RedisClient | None = None
+_redis_clients: dict[str, RedisClient] = {}
 
 
 async def get_redis_client() -> RedisClient:
     """The process's Redis client, connected at its first use."""
-    global _redis_client  # noqa: PLW0603  # the singleton of a module, as applications of this kind have it
-    if _redis_client is None:
-        client = RedisClient(get_settings().redis_url)
+    url = get_settings().redis_url
+    if url not in _redis_clients:
+        client = RedisClient(url)
         await client.connect()
-        _redis_client = client
-    return _redis_client
+        _redis_clients[url] = client
+    return _redis_clients[url]
 
 
 @lru_cache

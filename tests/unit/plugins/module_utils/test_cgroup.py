@@ -149,7 +149,7 @@ def test_a_mount_that_we_cannot_place_gives_way_to_the_containers_own(host: Host
     v1_host(host)
     host.mounts("self", ("/../..", "/sys/fs/cgroup/memory", "cgroup", "rw,memory"))
     host.mounts(str(PID), (f"/docker/{ID}", "/sys/fs/cgroup/memory", "cgroup", "rw,memory"), under="")
-    host.group(f"proc/{PID}/root/sys/fs/cgroup/memory", **V1)
+    host.group("/".join(("proc", str(PID), "root", "sys/fs/cgroup/memory")), **V1)
     assert host.memory() == FIGURES
 
 

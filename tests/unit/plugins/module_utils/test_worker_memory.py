@@ -86,6 +86,7 @@ def test_real_processes_are_measured(tmp_path, processes):
     assert found.reasons[0] == "The memory limit of 1.00 GiB is that of mem_limit in the Compose file."
     assert found.reasons[1].startswith("Measured on 2 running workers: ")
     assert "seconds after its start" in found.warnings[0]
+    assert found.most == 4
 
 
 def test_one_size_given_the_other_measured(tmp_path, processes):
@@ -94,6 +95,22 @@ def test_one_size_given_the_other_measured(tmp_path, processes):
     assert found.per_worker == 300 * MEBIBYTE and 0 < found.shared < 60 * MEBIBYTE
     found = wm.figures(params, {"mem_limit": "1g"}, running(tmp_path, []))
     assert found.shared == 0 and "taken as 0" in found.reasons[1]
+
+
+@pytest.mark.parametrize(
+    ("age", "kills", "given", "most"),
+    [
+        (20, 0, {}, 4),
+        (wm.YOUNG, 0, {}, None),
+        (20, 0, {"memory_per_worker": MEBIBYTE}, None),
+        (20, 0, {"memory_limit": MEBIBYTE}, 4),
+        (20, 7, {}, 3),
+        (wm.YOUNG, 7, {}, 3),
+        (wm.YOUNG, 7, {"memory_limit": MEBIBYTE}, None),
+    ],
+)
+def test_young_workers_and_killed_ones_are_a_bound(age, kills, given, most):
+    assert wm._most(wm.Live(Measured(0, MEBIBYTE, 4), 4, age, kills), given) == most
 
 
 def test_what_the_kernel_killed_counts():
