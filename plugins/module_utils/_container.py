@@ -487,7 +487,7 @@ def published_ports(inspect: Mapping[str, Any]) -> list[Port]:
         number, _slash, protocol = key.partition("/")
         for binding in bindings or []:
             if str(binding.get("HostPort", "")).isdigit():
-                host_ip = binding.get("HostIp") or "0.0.0.0"  # noqa: S104  (what Docker means by an empty address)
+                host_ip = binding.get("HostIp") or "0.0.0.0"  # noqa: S104  (nothing is bound: Docker's empty address, written out)
                 ports.add(Port(host_ip, int(binding["HostPort"]), int(number), protocol or "tcp"))
     return sorted(ports)
 

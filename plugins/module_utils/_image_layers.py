@@ -252,7 +252,7 @@ def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         if member is None:
             return
         yield member
-        tar.members = []  # type: ignore[attr-defined]  # the stubs leave this attribute out
+        tar.members = []  # type: ignore[attr-defined]  # typeshed leaves this public list out
 
 
 def compare(data: bytes, sought: Wanted) -> tuple[tuple[str, ...], tuple[str, ...]]:
