@@ -55,3 +55,12 @@ options:
       - Without it, the container of O(service) in O(project_src); of several that of which only one is running.
     type: str
 """
+
+    STATE = r"""
+options:
+  state_dir:
+    description:
+      - The folder below which the state of the projects lies on the managed host.
+    type: path
+    default: /var/lib/composeops
+"""

@@ -34,12 +34,8 @@ options:
       - How many files stay; the oldest ones are removed.
     type: int
     default: 10
-  state_dir:
-    description:
-      - The folder below which the state of the projects lies on the managed host.
-    type: path
-    default: /var/lib/composeops
 extends_documentation_fragment:
+  - composeops.hotfix._project.STATE
   - composeops.hotfix._attributes
 attributes:
   check_mode:

@@ -94,12 +94,8 @@ options:
       - How many snapshots stay. The open transaction's and the last committed one always do.
     type: int
     default: 10
-  state_dir:
-    description:
-      - The folder below which the state of the projects lies on the managed host.
-    type: path
-    default: /var/lib/composeops
 extends_documentation_fragment:
+  - composeops.hotfix._project.STATE
   - composeops.hotfix._env_file
   - composeops.hotfix._attributes
   - composeops.hotfix._attributes.FULL

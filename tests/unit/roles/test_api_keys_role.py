@@ -19,10 +19,11 @@ import yaml
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import parse
 from ansible_collections.composeops.hotfix.plugins.module_utils._keys import generate
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
+from role_play import PROGRAM, play_roles
 
 DEV = "dev-key-12345"
 PASSWORD = "the-vault-password"
-BIN = Path(sys.executable).parent
+BIN = PROGRAM.parent
 HOOK = """
 - name: Store the key
   ansible.builtin.copy:
@@ -63,31 +64,15 @@ class Fleet:
         **vars: Any,
     ) -> subprocess.CompletedProcess[str]:
         """Run the role on the hosts, in this order."""
-        inventory = {
+        variables = {
             name: {
-                "ansible_connection": "local",
-                "ansible_python_interpreter": sys.executable,
                 "application_project_src": str(self.folder / name / "app"),
                 "application_state_dir": str(self.folder / name / "state"),
             }
             for name in hosts
         }
-        play = {
-            "hosts": "all",
-            "gather_facts": False,
-            "serial": serial,
-            "tasks": [{"ansible.builtin.import_role": {"name": f"composeops.hotfix.{role}", "tasks_from": part}}],
-        }
-        (self.folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": inventory}}))
-        (self.folder / "play.yml").write_text(yaml.safe_dump([play]))
-        command = [str(BIN / "ansible-playbook"), "-i", "hosts.yml", "play.yml", "-e", json.dumps(vars), *arguments]
-        environment = {
-            **os.environ,
-            "ANSIBLE_LOCAL_TEMP": str(self.folder / "tmp"),
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_PIPELINING": "1",
-        }
-        process = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        options = ("-e", json.dumps(vars), *arguments)
+        process = play_roles(self.folder, [f"{role}:{part}"], variables, *options, serial=serial)
         for env in self.folder.glob("*/app/.env"):
             for key in self.keys(env.parents[1].name):
                 assert key == DEV or key not in process.stdout + process.stderr

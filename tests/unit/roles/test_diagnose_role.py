@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import stat
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from role_play import play_roles
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORDED = ROOT / "tests" / "unit" / "plugins" / "module_utils" / "recorded" / "inspect_engine_20.json"
@@ -65,31 +65,15 @@ class Application:
 
     def run(self, tasks_from: str, *options: str, **variables: Any) -> subprocess.CompletedProcess[str]:
         (self.bin / "texts.json").write_text(json.dumps(self.texts))
-        task = {"ansible.builtin.import_role": {"name": "composeops.hotfix.diagnose", "tasks_from": tasks_from}}
-        play = {
-            "hosts": "localhost",
-            "gather_facts": False,
-            "vars": {
-                "ansible_connection": "local",
-                "ansible_python_interpreter": sys.executable,
-                "application_project_src": str(self.folder),
-                "application_state_dir": str(self.state),
-                "diagnose_watch": 0,
-                "diagnose_minimum_free": 0,
-                **variables,
-            },
-            "tasks": [task],
+        host = {
+            "application_project_src": str(self.folder),
+            "application_state_dir": str(self.state),
+            "diagnose_watch": 0,
+            "diagnose_minimum_free": 0,
+            **variables,
         }
-        (self.folder / "play.yml").write_text(yaml.safe_dump([play]))
-        path = f"{self.bin}:{os.environ['PATH']}"
-        done = subprocess.run(
-            [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "play.yml", *options],
-            cwd=self.folder,
-            env={**os.environ, "PATH": path, "ANSIBLE_LOCAL_TEMP": str(self.folder / "tmp"), "COLUMNS": "1000"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        roles = [f"diagnose:{tasks_from}"]
+        done = play_roles(self.folder, roles, {"localhost": host}, *options, programs=self.bin)
         assert API_KEY not in done.stdout + done.stderr
         return done
 

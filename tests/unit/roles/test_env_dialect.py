@@ -6,14 +6,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import dotenv_readers as readers
 import pytest
-import yaml
 from compose_binary import BY_VERSION
+from role_play import play_roles
 
 COMPOSE = "services:\n  backend:\n    image: x\n    env_file:\n      - {{path: {path}, format: raw}}\n"
 BEFORE = "VALID_API_KEYS='[\"dev-key-12345\"]'\nENVIRONMENT=development\nJWT_SECRET_KEY=change-me # old\n"
@@ -21,29 +19,8 @@ BEFORE = "VALID_API_KEYS='[\"dev-key-12345\"]'\nENVIRONMENT=development\nJWT_SEC
 
 def run(folder: Path, **vars: str) -> None:
     """Both roles, alone and without preflight, on a project in this folder."""
-    roles = ["api_keys", "production_env"]
-    play = {
-        "hosts": "localhost",
-        "gather_facts": False,
-        "vars": {
-            "ansible_connection": "local",
-            "ansible_python_interpreter": sys.executable,
-            "application_project_src": str(folder),
-            "application_state_dir": str(folder / "state"),
-            **vars,
-        },
-        "tasks": [{"ansible.builtin.import_role": {"name": f"composeops.hotfix.{role}"}} for role in roles],
-    }
-    (folder / "play.yml").write_text(yaml.safe_dump([play]))
-    program = str(Path(sys.executable).parent / "ansible-playbook")
-    done = subprocess.run(
-        [program, "-i", "localhost,", "play.yml"],
-        cwd=folder,
-        env={**os.environ, "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"), "ANSIBLE_PIPELINING": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    variables = {"application_project_src": str(folder), "application_state_dir": str(folder / "state"), **vars}
+    done = play_roles(folder, ["api_keys", "production_env"], {"localhost": variables})
     assert done.returncode == 0, done.stdout + done.stderr
 
 

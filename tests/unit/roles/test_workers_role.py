@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
+from role_play import play_roles
 
-BIN = Path(sys.executable).parent
 COMPOSE = """\
 services:
   backend:
@@ -21,13 +19,6 @@ services:
 """
 # Values of workers_healthcheck_timeout by host.
 REFUSED = {"unit": "30s", "part": "0.5", "word": "abc", "none": 0, "truth": True, "lines": "30\n"}
-PLAY = [
-    {
-        "hosts": "all",
-        "gather_facts": False,
-        "tasks": [{"ansible.builtin.import_role": {"name": "composeops.hotfix.workers"}}],
-    }
-]
 
 
 def run(folder: Path, hosts: dict[str, Any]) -> subprocess.CompletedProcess[str]:
@@ -36,23 +27,14 @@ def run(folder: Path, hosts: dict[str, Any]) -> subprocess.CompletedProcess[str]
     engine.parent.mkdir()
     engine.write_text('#!/bin/sh\n[ "$1" = ps ]\n')
     engine.chmod(0o755)
-    common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     for name in hosts:
         (folder / name).mkdir()
         (folder / name / "compose.yml").write_text(COMPOSE)
-    inventory = {
-        name: {**common, "application_project_src": str(folder / name), "workers_healthcheck_timeout": value}
+    variables = {
+        name: {"application_project_src": str(folder / name), "workers_healthcheck_timeout": value}
         for name, value in hosts.items()
     }
-    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": inventory}}))
-    (folder / "play.yml").write_text(yaml.safe_dump(PLAY))
-    return subprocess.run(
-        [BIN / "ansible-playbook", "-i", folder / "hosts.yml", folder / "play.yml"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PATH": f"{engine.parent}:{os.environ['PATH']}"},
-    )
+    return play_roles(folder, ["workers"], variables, programs=engine.parent)
 
 
 def test_the_time_for_the_workers_health_is_whole_seconds_and_refused_before_anything_is_changed(
