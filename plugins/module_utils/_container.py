@@ -334,9 +334,8 @@ class Docker:
         stdin: str | None = None,
     ) -> Completed:
         limit = self._timeout if timeout is None else timeout
-        given = {} if stdin is None else {"stdin": stdin}
         try:
-            result = self._run_command(argv, cwd=cwd, env=env, timeout=limit, **given)
+            result = self._run_command(argv, cwd=cwd, env=env, timeout=limit, stdin=stdin)
         except subprocess.TimeoutExpired as error:
             raise HotfixError(
                 f"docker {argv[1]} did not end within {limit:g} seconds",

@@ -9,7 +9,6 @@ from typing import Any
 from ansible_collections.composeops.hotfix.plugins.module_utils import _cgroup, _container
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker, Process
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._mounted_source import mounted_source
 from ansible_collections.composeops.hotfix.plugins.module_utils._processes import workers
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import (
     fingerprint,
@@ -51,7 +50,7 @@ def facts(docker: Docker, inspect: Mapping[str, Any]) -> dict[str, Any]:
         "processes": [{"pid": p.pid, "ppid": p.ppid, "args": mask(p.args, secrets)} for p in processes],
         "workers": count_workers(processes),
         **fingerprints(variables),
-        "source": mounted_source(inspect),
+        "source": None,
     }
 
 

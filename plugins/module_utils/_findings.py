@@ -19,6 +19,8 @@ Observed = Mapping[str, Any]
 Check = dict[str, str]
 
 WIDTH = 80
+# Characters for the name of a check, the space after it included.
+NAME = 19
 # Causes that call for nothing to be done.
 GOOD = ("none", "recycle")
 # Sentences of evidence that a summary quotes; the screen shows all.
@@ -195,7 +197,9 @@ def _of_dependencies(probe: Observed, asked: Iterable[str]) -> list[Check]:
 def lines(found: Mapping[str, Any]) -> list[str]:
     """The findings as one screen, at most 80 columns wide."""
     head = f"Diagnosis of {found['service']} on {found['host']}"
-    shown = [f"{head}{found['time'].replace('T', ' ').replace('Z', ' UTC'):>{max(WIDTH - len(head), 1)}}", "=" * WIDTH]
+    time = found["time"].replace("T", " ").replace("Z", " UTC")
+    fits = len(head) + 1 + len(time) <= WIDTH
+    shown = [*([f"{head}{time:>{WIDTH - len(head)}}"] if fits else [*_wrapped("", head), time]), "=" * WIDTH]
     if found["problem"]:
         shown += _wrapped("", f"No diagnosis: {found['problem']}")
     else:
@@ -204,8 +208,12 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     suspects = [check for check in found["checks"] if check["evidence"] != found["problem"]]
     shown += ["", "Other suspects (a FAIL here is a finding of its own)"] if suspects else []
     for check in suspects:
-        mark = f"  {MARKS[check['status']]:<6}{check['check']:<19}"
-        shown += _wrapped(mark, _in_utc(check["evidence"], found["time"]))
+        mark, name = f"  {MARKS[check['status']]:<6}", check["check"]
+        column = f"{mark}{name:<{NAME}}"
+        if len(name) >= NAME:
+            shown += _wrapped(mark, name)
+            column = " " * (len(mark) + NAME)
+        shown += _wrapped(column, _in_utc(check["evidence"], found["time"]))
     return shown
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Callable
 
@@ -26,7 +25,7 @@ def last_change(params: Mapping[str, Any], inspect: Mapping[str, Any]) -> dict[s
     folder = _journal.project_folder(params["state_dir"], params["project_src"])
     same = {"action": ACTION, **_life(inspect)}
     found = [
-        {"time": entry["time"], "oom_kills": int(entry["oom_kills"]), "workers": _target(str(entry["result"]))}
+        {"time": entry["time"], "oom_kills": int(entry["oom_kills"]), "workers": int(entry["workers"])}
         for entry in _journal.entries(folder)
         if all(entry.get(key) == value for key, value in same.items())
     ]
@@ -34,10 +33,13 @@ def last_change(params: Mapping[str, Any], inspect: Mapping[str, Any]) -> dict[s
 
 
 @contextlib.contextmanager
-def noted(params: Mapping[str, Any], inspect: Mapping[str, Any], result: Callable[[], str]) -> Iterator[None]:
+def noted(
+    params: Mapping[str, Any], inspect: Mapping[str, Any], workers: int, result: Callable[[], str]
+) -> Iterator[None]:
     """Hold the journal during a change, and write the change down however it ends.
 
     :param params: as for :func:`last_change`.
+    :param workers: the number that is wanted.
     :param result: what has changed, in words; empty when nothing has.
     :raises HotfixError: before anything is changed, when the journal cannot be had.
     """
@@ -52,13 +54,8 @@ def noted(params: Mapping[str, Any], inspect: Mapping[str, Any], result: Callabl
             if result():
                 # The kernel's counter goes on with the container.
                 kills = _cgroup.memory(inspect["State"]["Pid"], inspect["Id"]).oom_kills or 0
-                _journal.append(folder, ACTION, result=result(), **_life(inspect), oom_kills=str(kills))
-
-
-def _target(result: str) -> int | None:
-    """The number that was wanted, in ``4 to 2`` and in ``4 to 2, not completed``."""
-    found = re.match(r"\d+ to (\d+)", result)
-    return int(found[1]) if found else None
+                figures = {"workers": str(workers), "oom_kills": str(kills)}
+                _journal.append(folder, ACTION, result=result(), **_life(inspect), **figures)
 
 
 def _life(inspect: Mapping[str, Any]) -> dict[str, str]:

@@ -9,7 +9,8 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._errors import H
 
 # In seconds.
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,9})?[smhdw])+")
+PART = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhdw])")
+DURATION = re.compile(f"(?:{PART.pattern})+")
 # In seconds: more is a slip, and more than a few thousand years no date can take.
 LONGEST = 100 * 365 * 86400
 
@@ -36,8 +37,9 @@ def parse_duration(text: str, option: str) -> float:
     :raises HotfixError: when it is none, or one of more than 100 years.
     """
     text = text.strip()
-    seconds = sum(float(number) * UNITS[unit] for number, unit in re.findall(r"([\d.]+)([smhdw])", text))
-    if not DURATION.fullmatch(text) or seconds > LONGEST:
+    parts = PART.findall(text) if DURATION.fullmatch(text) else []
+    seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
+    if not parts or seconds > LONGEST:
         raise HotfixError(
             f"{option} is not a duration of at most 100 years",
             remedy="Write a number and s, m, h, d or w, such as 90d or 1h30m",

@@ -130,7 +130,7 @@ class WorkerScale:
             return f"{len(before.pids)} to {scaling.target}{ended}" if scaling.signals else ""
 
         try:
-            with _live_changes.noted(self.params, inspect, result):
+            with _live_changes.noted(self.params, inspect, scaling.target, result):
                 done.append(scaling.run(before))
         finally:
             self.result["signals"] = [signal.Signals(number).name for number in scaling.signals]

@@ -24,6 +24,11 @@ options:
       - Fail when there is no such container, instead of returning RV(exists=false).
     type: bool
     default: false
+  source:
+    description:
+      - Look for source that the container sees through bind mounts, too (RV(source)). The folders are searched for it.
+    type: bool
+    default: false
 requirements:
   - Docker Engine 20.10 or newer
 extends_documentation_fragment:
@@ -221,6 +226,7 @@ source:
   description:
     - Python source of the Compose project that the container sees through bind mounts, not in its image. A change
       of it takes a restart of the process and no build.
+    - Null without O(source).
   type: dict
   returned: success
   contains:
@@ -245,6 +251,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._container_optio
     named_container,
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._mounted_source import mounted_source
 
 
 def main() -> None:
@@ -253,6 +260,7 @@ def main() -> None:
         argument_spec={
             **OPTIONS,
             "required": {"type": "bool", "default": False},
+            "source": {"type": "bool", "default": False},
         },
         **REQUIRED,
         supports_check_mode=True,
@@ -263,6 +271,8 @@ def main() -> None:
     try:
         inspect = find(docker, options)
         result = facts(docker, inspect) if inspect else MISSING
+        if inspect and options["source"]:
+            result["source"] = mounted_source(inspect)
     except HotfixError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)

@@ -29,7 +29,9 @@ DOCKER = r"""#!{python}
 import json, os, sys
 folder = os.path.dirname(os.path.abspath(__file__))
 with open(os.path.join(folder, "calls"), "a") as calls:
-    calls.write(sys.argv[1] + "\n")
+    nested = sys.argv[1] in ("compose", "image")
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    calls.write(" ".join(words[: 1 + nested]) + "\n")
 texts = json.load(open(os.path.join(folder, "texts.json")))
 sys.stdout.write(texts.get(sys.argv[1], ""))
 sys.exit(0 if sys.argv[1] in texts else "Error: there is no such thing")
@@ -110,8 +112,9 @@ def test_it_shows_the_cause_changes_nothing_and_fails_only_where_that_is_wanted(
         line for line in shown if line.startswith(kinds) and " free " not in line
     ]
     assert not application.state.exists()
-    asked = set((application.bin / "calls").read_text().split())
-    assert asked <= {"ps", "inspect", "top", "logs", "info", "events", "version", "image", "compose"}
+    asked = set((application.bin / "calls").read_text().splitlines())
+    reading = {"ps", "inspect", "top", "logs", "info", "events", "version", "image inspect", "compose version"}
+    assert asked <= {*reading, "compose config", "compose ps"}, asked
 
 
 def test_before_a_deployment_it_is_kept_and_is_no_change(application: Application) -> None:

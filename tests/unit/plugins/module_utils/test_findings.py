@@ -296,13 +296,20 @@ def test_a_container_that_does_not_run_is_said_first() -> None:
     assert _findings.lines(_findings.findings(seen))[2] == "NOT RUNNING: the container is exited, with exit code 3."
 
 
-@given(st.text(max_size=300), st.text(max_size=20))
-def test_any_text_fits_on_the_screen(evidence: str, name: str) -> None:
+NAMES = st.text(alphabet=st.characters(categories=["L", "N", "Z", "P"]), min_size=1, max_size=60)
+
+
+@given(st.text(max_size=300), NAMES, NAMES, NAMES)
+def test_any_text_fits_on_the_screen(evidence: str, service: str, host: str, name: str) -> None:
     seen = observed()
     seen["workers"]["diagnosis"]["evidence"] = [evidence]
-    seen["service"] = name
-    shown = _findings.lines(_findings.findings(seen))
+    seen |= {"service": service, "host": host}
+    found = _findings.findings(seen)
+    found["checks"].append({"check": name, "status": "fail", "evidence": f"EVIDENCE {evidence}"})
+    shown = _findings.lines(found)
     assert all(len(line) <= 80 for line in shown)
+    [line] = [line for line in shown if "EVIDENCE" in line]
+    assert line.partition("EVIDENCE")[0].endswith(" ")
 
 
 def test_a_date_is_told_where_it_is_another_one() -> None:

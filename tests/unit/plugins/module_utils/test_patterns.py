@@ -19,10 +19,21 @@ def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text, "max_age") == seconds
 
 
-@pytest.mark.parametrize("text", ["", "90", "d", "-1d", "90 days", "1h30", "20000000d", "999999999w", "9" * 400 + "d"])
+NONE = ["", "90", "d", "-1d", "90 days", "1h30", "20000000d", "999999999w", "9" * 400 + "d", "1.2.3d", "1..5d", ".d"]
+
+
+@pytest.mark.parametrize("text", NONE)
 def test_no_durations(text: str) -> None:
     with pytest.raises(HotfixError, match="retire_after is not a duration of at most 100 years"):
         parse_duration(text, "retire_after")
+
+
+@given(st.text(alphabet="0123456789.smhdw ", max_size=20))
+def test_any_text_is_a_duration_or_a_clear_error(text: str) -> None:
+    try:
+        assert 0 <= parse_duration(text, "max_age") <= 100 * 365 * 86400
+    except HotfixError as error:
+        assert "max_age is not a duration" in str(error)
 
 
 @given(st.from_regex(r"\A(\d{1,12}(\.\d{1,4})?[smhdw]){1,3}\Z"))
