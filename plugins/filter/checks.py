@@ -20,6 +20,7 @@ class FilterModule:
             "findings_lines": _findings.lines,
             "judge": _checks.judge,
             "line_pattern": _checks.line_pattern,
+            "revision_line": _checks.revision_line,
             "summarise": _checks.summarise,
             "summary_table": _checks.summary_table,
         }

@@ -313,7 +313,8 @@ def restarted(mounted: dict[str, Any], api: Any, state: Path) -> Run:
 
 def test_without_an_origin_the_source_is_repaired_where_it_is(host: Any, restarted: Run) -> None:
     assert restarted.code == 0, restarted.text[-3000:]
-    assert "There is no remote origin, so that nothing was updated. The shutdown did not close Redis" in restarted.text
+    assert "Source: git has no such remote to update from; it stays at " in restarted.text
+    assert "The shutdown did not close Redis" in restarted.text
     assert "await redis_client.disconnect()" in host.file(MAIN).content_string
 
 
