@@ -8,5 +8,5 @@ if [ -x .venv/bin/ansible-playbook ] && docker info >/dev/null 2>&1; then
   ansible-playbook droplet/clean.yml
 fi
 droplet/engine.sh stop
-rm -rf .ansible .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .state .venv
+rm -rf changelogs/.plugin-cache.yaml .ansible .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .state .venv
 find . -name __pycache__ -type d -prune -exec rm -rf {} +
