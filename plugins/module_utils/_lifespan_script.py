@@ -33,14 +33,16 @@ def redis_connections(port: int, root: str = "/proc/self") -> int:
             match = re.match(r"socket:\[(\d+)\]", os.readlink(root + "/fd/" + name))
             if match:
                 inodes.add(match.group(1))
-    count = 0
+    # By inode: the kernel lists a socket twice when others come and go while the table is read.
+    connected = set()
     for table in ("tcp", "tcp6"):
         with contextlib.suppress(OSError), open(root + "/net/" + table) as stream:
             for line in stream.readlines()[1:]:
                 fields = line.split()
                 is_to_port = int(fields[2].rpartition(":")[2], 16) == port
-                count += is_to_port and fields[3] != LISTENING and fields[9] in inodes
-    return count
+                if is_to_port and fields[3] != LISTENING:
+                    connected.add(fields[9])
+    return len(connected & inodes)
 
 
 def load(application: str, is_factory: bool) -> Any:

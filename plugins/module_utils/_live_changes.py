@@ -25,7 +25,7 @@ def last_change(params: Mapping[str, Any], inspect: Mapping[str, Any]) -> dict[s
     folder = _journal.project_folder(params["state_dir"], params["project_src"])
     same = {"action": ACTION, **_life(inspect)}
     found = [
-        {"time": entry["time"], "oom_kills": int(entry["oom_kills"]), "workers": int(entry["workers"])}
+        {"time": entry["time"], "oom_kills": _number(entry, "oom_kills") or 0, "workers": _number(entry, "workers")}
         for entry in _journal.entries(folder)
         if all(entry.get(key) == value for key, value in same.items())
     ]
@@ -56,6 +56,12 @@ def noted(
                 kills = _cgroup.memory(inspect["State"]["Pid"], inspect["Id"]).oom_kills or 0
                 figures = {"workers": str(workers), "oom_kills": str(kills)}
                 _journal.append(folder, ACTION, result=result(), **_life(inspect), **figures)
+
+
+def _number(entry: Mapping[str, Any], name: str) -> int | None:
+    """A figure of an entry; None where somebody left none."""
+    text = str(entry.get(name, ""))
+    return int(text) if text.isdecimal() else None
 
 
 def _life(inspect: Mapping[str, Any]) -> dict[str, str]:

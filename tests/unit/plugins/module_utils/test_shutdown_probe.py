@@ -161,6 +161,18 @@ def test_a_factory_is_called(tmp_path, port):
     assert read_result(output, "mark")["shutdown"] == "complete"
 
 
+def test_a_socket_that_the_kernel_lists_twice_counts_once(tmp_path):
+    """It does so when others come and go while the table is read, which cannot be made on purpose: hence a copy."""
+    (tmp_path / "fd").mkdir()
+    (tmp_path / "net").mkdir()
+    for number, inode in enumerate((71, 72)):
+        os.symlink(f"socket:[{inode}]", tmp_path / "fd" / str(number))
+    row = "0: 0100007F:C350 0100007F:18EB 01 00000000:00000000 00:00000000 00000000 0 0 {} 1"
+    rows = [row.format(inode) for inode in (71, 72, 71, 73)]
+    (tmp_path / "net" / "tcp").write_text("\n".join(["  sl  local_address ...", *rows]))
+    assert _lifespan_script.redis_connections(0x18EB, str(tmp_path)) == 2
+
+
 def test_connections_of_others_and_to_other_ports_do_not_count(port):
     count = _lifespan_script.redis_connections
     with socket.create_connection(("127.0.0.1", port)) as one:
@@ -203,7 +215,7 @@ class CommandLine:
         self.leftovers = leftovers
         self.asked = []
 
-    def __call__(self, argv, *, cwd=None, env=None, timeout=60):
+    def __call__(self, argv, *, cwd=None, env=None, timeout=60, stdin=None):
         words = argv[1:]
         self.asked.append(words)
         if "run" in words:

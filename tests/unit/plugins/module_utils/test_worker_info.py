@@ -216,7 +216,7 @@ def test_a_number_that_was_changed_while_it_runs_is_the_configured_one_and_death
     project.mkdir()
     where = {"project_src": str(project), "service": "web", "state_dir": str(state)}
     assert counts(host.asked(**where)) == {"oom": 3} and host.asked(**where)["last_change"] is None
-    with _live_changes.noted(where, host.inspect, lambda: "4 to 3"):
+    with _live_changes.noted(where, host.inspect, 3, lambda: "4 to 3"):
         pass
     host.group(2, 4)
     result = host.asked(**where)
@@ -231,7 +231,8 @@ def test_a_number_that_was_changed_while_it_runs_is_the_configured_one_and_death
     assert host.asked(**where, since=host.instant(0))["deaths"]["count"] >= 1
     # What is no such entry, as an editor may leave it, is none of a number.
     folder = _journal.project_folder(str(state), str(project))
-    text = (Path(folder) / "journal.jsonl").read_text().replace("4 to 3", "?")
+    text = (Path(folder) / "journal.jsonl").read_text().replace('"workers": "3"', '"workers": "?"')
+    assert "?" in text
     (Path(folder) / "journal.jsonl").write_text(text)
     assert host.asked(**where)["server"]["configured"] == 2
 
