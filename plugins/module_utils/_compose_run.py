@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ansible_collections.composeops.hotfix.plugins.module_utils import _dotenv
@@ -67,9 +67,19 @@ def carry_out(docker: Docker, project: Project, files: Sequence[str], request: R
     :param timeout: seconds.
     :raises Failure: with Compose's reason.
     """
-    try:
-        words = ("--progress=quiet", *request.words())
+    words = ("--progress=quiet", *request.words())
+    with explained(docker, project):
         docker.compose(project.project_src, files, *words, unset=project.variables(), timeout=timeout)
+
+
+@contextlib.contextmanager
+def explained(docker: Docker, project: Project) -> Iterator[None]:
+    """Turn a failure of Compose into one that shows no secret of the project.
+
+    :raises Failure: with Compose's reason.
+    """
+    try:
+        yield
     except ComposeFailed as error:
         secrets = known(docker, project)
         shown = [line for line in error.output.splitlines() if line.strip() and not WARNING.search(line)]

@@ -116,6 +116,19 @@ def difference(
     return Difference(reason, images[1]["Id"])
 
 
+def outdated(docker: Docker, project: Project, files: Sequence[str], name: str, inspect: Mapping[str, Any]) -> bool:
+    """Whether Compose would make another container: because of its image, or of anything else in the files.
+
+    :param files: as for :meth:`Docker.compose`.
+    :param name: the service.
+    :param inspect: the running container.
+    """
+    config = docker.config(project.project_src, files, [name], unset=project.variables())
+    reference = config["services"][name].get("image") or f"{config['name']}-{name}"
+    image = docker.run("image", "inspect", "--format={{.Id}}", reference, check=False).stdout.strip()
+    return image != inspect["Image"] or not _same(docker, project, config, name, inspect)
+
+
 def _cut(value: str, span: cl.Span) -> str:
     return value[: span.start] + PLACEHOLDER + value[span.end :]
 
@@ -156,13 +169,19 @@ def _hashed(docker: Docker, project: Project, config: dict[str, Any], name: str,
             variable: value if value is None else old.variables.get(variable, value)
             for variable, value in service["environment"].items()
         }
+    if _same(docker, project, {**config, "services": {**config["services"], name: service}}, name, inspect):
+        return None
+    return "its settings in the Compose files have changed, or were made by another version of Compose"
+
+
+def _same(docker: Docker, project: Project, config: dict[str, Any], name: str, inspect: Mapping[str, Any]) -> bool:
+    """Whether Compose makes the same hash of a service as it noted on the container."""
+    service = config["services"][name]
     wanted = (inspect["Config"].get("Labels") or {}).get(f"{LABEL}config-hash", "")
     # Compose before 2.40 reckons what is started alone as another one than what is started with its dependencies.
     alone = {key: value for key, value in service.items() if key != "depends_on"}
     variants = ({**config, "services": {**config["services"], name: variant}} for variant in (service, alone))
-    if wanted and any(_hash(docker, project, variant, name) == wanted for variant in variants):
-        return None
-    return "its settings in the Compose files have changed, or were made by another version of Compose"
+    return bool(wanted) and any(_hash(docker, project, variant, name) == wanted for variant in variants)
 
 
 def _hash(docker: Docker, project: Project, config: dict[str, Any], name: str) -> str:

@@ -28,6 +28,11 @@ options:
       - What the JSON of a healthy answer holds. Further keys in it do not matter.
     type: dict
     required: true
+  container_port:
+    description:
+      - Ask the container itself, at its own address and this port, past all that publishes it.
+      - A published port may lead to another container while a service is handed over.
+    type: int
   timeout:
     description: Seconds that the answer may take.
     type: int
@@ -37,6 +42,7 @@ options:
     type: bool
     default: true
 notes:
+  - With O(container_port), O(container) or O(project_src) and O(service) say which container is asked.
   - O(container), or O(project_src) and O(service), say whose secrets are masked; without them only what looks like a
     secret is.
 author:
@@ -78,13 +84,19 @@ import json
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit, urlunsplit
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import ConnectionError as TlsError
 from ansible.module_utils.urls import open_url
 from ansible_collections.composeops.hotfix.plugins.module_utils._checks import holding
-from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker, environment
-from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import OPTIONS, RULES, find_container
+from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker, environment, networks
+from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import (
+    OPTIONS,
+    RULES,
+    find_container,
+    named_container,
+)
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._logs import shorten
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import hidden_values, mask
@@ -92,6 +104,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import 
 ARGUMENTS: dict[str, Any] = {
     "url": {"type": "str", "required": True},
     "body": {"type": "dict", "required": True},
+    "container_port": {"type": "int"},
     "timeout": {"type": "int", "default": 5},
     "validate_certs": {"type": "bool", "default": True},
     **OPTIONS,
@@ -99,11 +112,16 @@ ARGUMENTS: dict[str, Any] = {
 LIMIT = 1_000_000  # bytes of an answer that are read
 
 
-def ask(options: dict[str, Any]) -> tuple[int, str]:
-    """Status and text of the answer; status 0 and the reason when there is none."""
+def ask(options: dict[str, Any], direct: tuple[str, str] | None) -> tuple[int, str]:
+    """Status and text of the answer; status 0 and the reason when there is none.
+
+    :param direct: URL to ask instead, and the host that the request is to name.
+    """
     try:
+        url, host = direct or (options["url"], None)
         with open_url(
-            options["url"],
+            url,
+            headers={"Host": host} if host else None,
             timeout=options["timeout"],
             validate_certs=options["validate_certs"],
             use_proxy=False,
@@ -126,12 +144,35 @@ def is_healthy(status: int, text: str, body: dict[str, Any]) -> bool:
         return False
 
 
+def address(options: dict[str, Any]) -> tuple[str, str]:
+    """The URL at the container itself, and the host that the request names.
+
+    :raises HotfixError: when the container has no address at the moment.
+    """
+    found = named_container(Docker(), options)
+    addresses = [ip for ip in networks(found).values() if ip]
+    if not addresses:
+        raise HotfixError(f"container {found['Name'].lstrip('/')} is {found['State']['Status']} and has no address")
+    url = urlsplit(options["url"])
+    return urlunsplit(("http", f"{addresses[0]}:{options['container_port']}", url.path, url.query, "")), url.netloc
+
+
 def known(options: dict[str, Any]) -> set[str]:
     """The secrets in the container's environment; none when there is no container, or no engine to ask."""
     with contextlib.suppress(HotfixError):
         found = find_container(Docker(), options) if options["container"] or options["project_src"] else None
         return hidden_values(environment(found)) if found else set()
     return set()
+
+
+def look(options: dict[str, Any]) -> tuple[int, str]:
+    """As :func:`ask`, at the container itself where that is wanted."""
+    if options["container_port"] is None:
+        return ask(options, None)
+    try:
+        return ask(options, address(options))
+    except HotfixError as error:
+        return 0, f"no answer: {error}"
 
 
 def main() -> None:
@@ -141,7 +182,7 @@ def main() -> None:
         **RULES,
         supports_check_mode=True,
     )
-    status, text = ask(module.params)
+    status, text = look(module.params)
     healthy = is_healthy(status, text, module.params["body"])
     answer = shorten(mask(text, known(module.params)))
     module.exit_json(changed=False, healthy=healthy, status=status, answer=answer)
