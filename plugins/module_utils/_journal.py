@@ -23,6 +23,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._shown import pr
 
 STATE_DIR = "/var/lib/composeops"
 JOURNAL = "journal.jsonl"
+LOCK = "lock.json"  # of the run that is at work, see _lock
 JOURNAL_LIMIT = 1_000_000  # bytes; beyond it the older half goes
 LOCK_SECONDS = 2.0  # long enough for a rotation to note its keys, too short for another snapshot or rollback
 OPEN = "transaction.json"
@@ -109,9 +110,20 @@ def held(folder: str, project_src: str, *, check: bool = False) -> Iterator[None
 def append(folder: str, action: str, *, files: Iterable[str] = (), result: str = "", **more: str) -> None:
     """Add a line to the project's journal: when, what, which files by name, and how it ended. Never a value.
 
-    :param more: further words, such as the ``id`` of a snapshot.
+    :param more: further words, such as the ``id`` of a snapshot. ``run`` is the run that has the lock, unless given;
+        an empty one stands for none.
     """
-    entry = {"time": now(), "action": action, **more, "files": [printable(name) for name in files], "result": result}
+    run = more.pop("run", None)
+    run = current_run(folder) if run is None else run
+    named = {"run": run} if run else {}
+    entry = {
+        "time": now(),
+        "action": action,
+        **named,
+        **more,
+        "files": [printable(name) for name in files],
+        "result": result,
+    }
     path = os.path.join(folder, JOURNAL)
     try:
         _shorten(path)
@@ -142,6 +154,24 @@ def entries(folder: str) -> list[dict[str, Any]]:
         with contextlib.suppress(ValueError):
             found.append(json.loads(line))
     return found
+
+
+def current_run(folder: str) -> str:
+    """The ID of the run that has the lock; empty when none has it, or that cannot be read."""
+    with contextlib.suppress(HotfixError, ValueError, KeyError, TypeError):
+        path = os.path.join(folder, LOCK)
+        return str(json.loads(read_bytes(path))["run"]) if os.path.exists(path) else ""
+    return ""
+
+
+def of_run(all_entries: Iterable[dict[str, Any]], run: str = "") -> list[dict[str, Any]]:
+    """The entries of one run, oldest first.
+
+    :param run: its ID; empty: the run that has the last line of all that belong to one.
+    """
+    listed = [entry for entry in all_entries if isinstance(entry, dict) and entry.get("run")]
+    wanted = run or (str(listed[-1]["run"]) if listed else "")
+    return [entry for entry in listed if entry["run"] == wanted]
 
 
 def open_transaction(folder: str) -> str:
