@@ -39,6 +39,11 @@ class Request(NamedTuple):
         words += {"auto": [], "always": ["--force-recreate"], "never": ["--no-recreate"]}[self.recreate]
         return [*words, *([] if self.dependencies else ["--no-deps"]), *self.services]
 
+    @property
+    def action(self) -> str:
+        """What the journal calls it."""
+        return "built" if self.state == "built" else "started" if self.recreate == "never" else "recreated"
+
 
 class Failure(HotfixError):
     """As any bad input, with the last lines that Compose printed, masked."""

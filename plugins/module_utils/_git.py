@@ -227,7 +227,8 @@ def go_back(path: str, revision: str, scratch: str, *, check: bool) -> bool:
     """Take the branch back to a commit that it has moved on from by an update; the files stay as they are.
 
     An update that was undone in the files but not in the branch would count as done, and never come again. Commits that
-    no remote has would be lost on the way, so the branch then stays where it is.
+    no remote has would be lost on the way, so the branch then stays where it is. A branch that was taken back is taken
+    on to where it was in the same way.
 
     :param check: only find out.
     :returns: whether the branch moved, or would.
@@ -237,10 +238,12 @@ def go_back(path: str, revision: str, scratch: str, *, check: bool) -> bool:
         return False
     git = Git(top, scratch)
     head = git.maybe("rev-parse", "--verify", "--quiet", "HEAD")
-    if head in ("", revision) or not (has_commit(git, revision, {}) and is_ancestor(git, revision, head, {})):
+    if head in ("", revision) or not has_commit(git, revision, {}):
         return False
-    if not git.maybe("branch", "--remotes", "--contains", head):
-        return False
+    if not is_ancestor(git, head, revision, {}):
+        back = is_ancestor(git, revision, head, {})
+        if not back or not git.maybe("branch", "--remotes", "--contains", head):
+            return False
     if not check:
         staged = git.names("diff-index", "--cached", "--name-only", "--no-renames", "-z", "HEAD")
         removed = set(staged) - set(git.names("ls-files", "-z"))

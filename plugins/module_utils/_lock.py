@@ -27,6 +27,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ansible_collections.composeops.hotfix.plugins.module_utils import _journal
@@ -296,17 +297,31 @@ def renew(folder: str, run: str) -> None:
 # --- steps that take long --------------------------------------------------------------------------------------------
 
 
+@dataclass
+class Step:
+    """A step that takes long, as the journal gets to know it.
+
+    :ivar action: what the journal calls it; empty: it is told nothing.
+    :ivar result: how it ended. A step that says nothing has failed.
+    """
+
+    action: str = ""
+    result: str = "failed"
+    words: dict[str, str] = field(default_factory=dict)
+
+
 @contextlib.contextmanager
-def at_work_on(state_dir: str | None, project_src: str, what: str) -> Iterator[None]:
-    """Let other runs know that a step of this one is at work, as long as this process lives.
+def at_work_on(state_dir: str | None, project_src: str, what: str) -> Iterator[Step]:
+    """Let other runs know that a step of this one is at work, as long as this process lives, and note how it ended.
 
     It holds nobody up but who would take the lock from a run that looks dead. Nothing is noted without a folder.
 
     :param state_dir: the option of that name; None: the module was not told where the state lies.
     :param what: the name of the module.
     """
+    step, begun = Step(), time.monotonic()
     if not state_dir:
-        yield
+        yield step
         return
     folder = _journal.project_folder(state_dir, project_src)
     _journal.claim(folder, project_src)
@@ -322,8 +337,12 @@ def at_work_on(state_dir: str | None, project_src: str, what: str) -> Iterator[N
         with contextlib.suppress(OSError):  # for the message alone; a full disk must not stop a way back
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, note, 0)
-        yield
+        yield step
     finally:
+        if step.action:
+            seconds = f"{time.monotonic() - begun:.1f}"
+            with contextlib.suppress(HotfixError):  # what is done is done, whether it can be written down or not
+                _journal.append(folder, step.action, result=step.result, seconds=seconds, **step.words)
         os.close(descriptor)
 
 

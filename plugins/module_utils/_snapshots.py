@@ -252,6 +252,11 @@ def image_id(docker: Docker, reference: str) -> str:
     return found.stdout.strip()
 
 
+def image_ids(docker: Docker) -> set[str]:
+    """The images on this host, under whatever name or none."""
+    return set(docker.run("image", "ls", "--all", "--quiet", "--no-trunc").stdout.split())
+
+
 def tag_image(docker: Docker, image: str, tag: str) -> None:
     """Give an image a tag, so that it is not pruned away."""
     docker.run("image", "tag", image, tag)
@@ -316,6 +321,19 @@ def keep_variables(path: str, present: bytes | None, restored: bytes, names: Ite
     document = document.set({name: value for name, value in differing.items() if value is not None})
     gone = [name for name, value in differing.items() if value is None]
     return (document.remove(gone) if gone else document).data
+
+
+def differing(project_src: str, snapshot: Snapshot) -> list[str]:
+    """The files of a snapshot that are not now what they were then; one that cannot be read is not either."""
+    names = []
+    for kept in snapshot.files:
+        try:
+            same = look(project_src, kept.path)[0] == kept
+        except HotfixError:
+            same = False
+        if not same:
+            names.append(kept.path)
+    return names
 
 
 def restore(project_src: str, changes: Iterable[Change]) -> None:
@@ -410,9 +428,16 @@ class Project:
         opened = _journal.open_transaction(self.folder)
         if opened:
             kept = self.store.load(opened)
+            staged = differing(self.project_src, kept)
             self._note("present", kept, "continued")
-            return Result(False, "continued", kept)
+            if staged:
+                self._note("staged", kept, "", staged)
+            return Result(False, "continued", kept, staged)
         return self._keep(take_now(), "present", "opened")
+
+    def kept(self, take_now: Callable[[], Snapshot]) -> Result:
+        """Keep the present state, whatever the transaction is."""
+        return self._keep(take_now(), "kept", "continued" if _journal.open_transaction(self.folder) else "none")
 
     def committed(self, take_now: Callable[[], Snapshot]) -> Result:
         """Keep the present state as the good one and close the transaction."""
@@ -457,7 +482,7 @@ class Project:
                 self.store.put(snapshot)
             if action == "present":
                 _journal.mark(self.folder, _journal.OPEN, snapshot.id)
-            else:
+            elif action == "committed":
                 _journal.mark(self.folder, _journal.COMMITTED, snapshot.id)
                 _journal.close_transaction(self.folder)
             self._prune()

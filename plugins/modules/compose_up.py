@@ -65,6 +65,12 @@ options:
     description: Seconds that it may take.
     type: int
     default: 3600
+  state_dir:
+    description:
+      - The folder below which the state of the projects lies on the managed host, such as C(/var/lib/composeops).
+      - With it the lock of the project (M(composeops.hotfix.lock)) cannot be taken from this run meanwhile, and what
+        was done is added to the journal. Without it neither.
+    type: path
 author:
   - composeops.hotfix contributors (@composeops)
 """
@@ -110,6 +116,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file im
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_run import Failure, Request, carry_out, made
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._lock import at_work_on
 
 ARGUMENTS: dict[str, Any] = {
     "project_src": {"type": "path", "required": True},
@@ -120,6 +127,7 @@ ARGUMENTS: dict[str, Any] = {
     "recreate": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
     "dependencies": {"type": "bool", "default": True},
     "timeout": {"type": "int", "default": 3600},
+    "state_dir": {"type": "path"},
 }
 
 
@@ -134,8 +142,11 @@ def run(options: dict[str, Any]) -> dict[str, Any]:
         raise HotfixError("services is empty", remedy="Name the services that are meant")
     request = Request(**{name: options[name] for name in Request._fields})
     before = made(docker, project, files, request)
-    carry_out(docker, project, files, request, options["timeout"])
-    after = made(docker, project, files, request)
+    with at_work_on(options["state_dir"], options["project_src"], "compose_up") as step:
+        step.action, step.words["service"] = request.action, ", ".join(request.services)
+        carry_out(docker, project, files, request, options["timeout"])
+        after = made(docker, project, files, request)
+        step.result = "unchanged" if before == after else "changed"
     return {"changed": before != after, "before": before, "after": after}
 
 

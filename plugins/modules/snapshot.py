@@ -26,8 +26,8 @@ notes:
   - Opening and closing a transaction and the journal are bookkeeping and do not count as a change.
   - A restore starts no container; RV(image) is what to recreate the service from.
   - Where the branch has been updated from its remote since, a restore takes it back to the commit of the snapshot, so
-    that the update is not taken for done. Local commits are never left behind; the branch then stays, and the files
-    are put back over it. Name all files that an update changes with O(files).
+    that the update is not taken for done; or on to it where it was taken back. Local commits are never left behind; the
+    branch then stays, and the files are put back over it. Name all files that an update changes with O(files).
 options:
   state:
     description:
@@ -36,8 +36,9 @@ options:
       - V(restored) writes the files of the snapshot back. Files that did not exist then are removed. The transaction
         stays open.
       - V(committed) keeps the present state as the last good one, and closes the transaction.
+      - V(kept) keeps the present state if it is not kept yet, and leaves the transaction as it is.
     type: str
-    choices: [present, restored, committed]
+    choices: [present, restored, committed, kept]
     default: present
   project_src:
     description:
@@ -48,7 +49,7 @@ options:
     description:
       - The files to keep, relative to O(project_src). Those that do not exist are recorded as absent.
       - A symbolic link is kept together with the content of the file that it points to.
-      - Needed with O(state=present) and O(state=committed), ignored with O(state=restored).
+      - Ignored with O(state=restored), else needed.
     type: list
     elements: path
     default: []
@@ -137,7 +138,7 @@ id:
 transaction:
   description:
     - V(opened) or V(continued) with O(state=present), V(committed) with O(state=committed), V(restored) with
-      O(state=restored); V(none) when a snapshot was restored by its name while no transaction is open.
+      O(state=restored), V(continued) with O(state=kept); V(none) when no transaction is open with the last two.
   type: str
   returned: success
   sample: opened
@@ -180,7 +181,9 @@ revision:
   type: str
   returned: success
 changed_files:
-  description: The files that a restore wrote or removed, or in check mode would.
+  description:
+    - The files that a restore wrote or removed, or in check mode would.
+    - With O(state=present) and an open transaction the files that have been changed in it.
   type: list
   elements: str
   returned: success
@@ -206,7 +209,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._snapshots impor
 )
 
 SPEC = {
-    "state": {"type": "str", "choices": ["present", "restored", "committed"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "restored", "committed", "kept"], "default": "present"},
     "project_src": {"type": "path", "required": True},
     "files": {"type": "list", "elements": "path", "default": []},
     "service": {"type": "str"},
@@ -239,7 +242,7 @@ def apply(project: Project, options: dict[str, Any], scratch: str) -> Result:
     if options["state"] == "restored":
         excluded = options["exclude"], options["exclude_variables"], options["dialect"]
         return project.restored(options["name"] or "", *excluded, scratch)
-    verb = project.present if options["state"] == "present" else project.committed
+    verb = {"present": project.present, "committed": project.committed, "kept": project.kept}[options["state"]]
     return verb(lambda: take_now(options, project.docker, scratch))
 
 
