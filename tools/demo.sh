@@ -10,7 +10,8 @@ inventory=$state/inventory/hosts.yml
 title() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 on_droplet() {
   printf '\033[2mdroplet# %s\033[0m\n' "$1"
-  ansible droplet -i "$inventory" -m ansible.builtin.shell -a "$1" | sed '1d; s/^/    /'
+  # Braces in it are docker's, not Ansible's, which takes a text that begins with one for JSON.
+  ansible droplet -i "$inventory" -m ansible.builtin.shell -a " {% raw %}$1{% endraw %}" | sed '1d; s/^/    /'
 }
 status() { curl --silent --output /dev/null --write-out '%{http_code}' --header "X-API-Key: $1" "$url/api/v1/search?q=saving"; }
 load() { DROPLET_API_KEY=$1 droplet/load.py --url "$url" --seconds 20 | sed 's/^/    /'; }
@@ -27,7 +28,7 @@ url=$(ansible-inventory -i "$inventory" --host droplet | python -c 'import json,
 
 title "3 of 6  Its symptoms"
 echo "The development key of the runbook is accepted: HTTP $(status dev-key-12345); without a key: HTTP $(status '')"
-on_droplet "docker inspect --format 'effective restart policy: {{ '{{' }}.HostConfig.RestartPolicy.Name{{ '}}' }}' wealth_coach_backend"
+on_droplet "docker inspect --format 'effective restart policy: {{.HostConfig.RestartPolicy.Name}}' wealth_coach_backend"
 on_droplet "cd /opt/wealth-coach-ai && docker compose restart backend 2>/dev/null; docker logs wealth_coach_backend 2>&1 | grep -o 'Shutdown error.*close' | sort | uniq -c"
 echo "Twenty seconds of load, as the workers get it in production:"
 load dev-key-12345

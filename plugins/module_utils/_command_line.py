@@ -460,7 +460,7 @@ def _script(
     unseen: ServerCommand | None = None
     variables = raw if lookup is raw else lambda name: known[name] if name in known else lookup(name)
     for words in _Lexer(script, variables):
-        command = _command(list(_with_arguments(words, arguments)), lookup, exported)
+        command = _command(list(_with_arguments(words, arguments, written=lookup is raw)), lookup, exported)
         if command.server:
             found.append(command)
         elif words[0].value in ("export", "unset") or all(ASSIGNMENT.match(word.value) for word in words):
@@ -478,10 +478,13 @@ def _script(
     return found[0] if found else unseen or ServerCommand(assignments=known, opaque="there is no command")
 
 
-def _with_arguments(words: Iterable[Text], arguments: Sequence[Text]) -> Iterator[Text]:
-    """Put the arguments of ``sh -c script name arguments`` where the script says ``"$@"``."""
+def _with_arguments(words: Iterable[Text], arguments: Sequence[Text], *, written: bool) -> Iterator[Text]:
+    """Put the arguments of ``sh -c script name arguments`` where the script says ``"$@"``.
+
+    :param written: whether the script is as Compose files have it, where the dollar sign is doubled.
+    """
     for word in words:
-        if word.value in ("$@", "$*"):
+        if word.value in ("$@", "$*") or (written and word.value in ("$$@", "$$*")):
             yield from arguments
         else:
             yield word

@@ -33,6 +33,8 @@ DOWN = re.compile(r"(cannot|failed to) connect to the docker|is the docker daemo
 WARNING = re.compile(r"\blevel=warning\b|^WARN\b")
 # Compose's complaints about the text of a file, and what they quote of it; a quoted bracket or comma is no secret.
 ABOUT_FILE = re.compile(r"\bline \d+: |invalid interpolation format|unknown anchor")
+# A container's whole ID in what the engine says, which is no secret; docker itself prints so much of it.
+WHOLE_ID = re.compile(r"^(Error response from daemon: [Cc]ontainer [0-9a-f]{12})[0-9a-f]{52}\b")
 QUOTED = re.compile(r"([\"'`])(?P<short>.{1,3}?)\1|[\"'`].*")
 NO_SUCH = re.compile(r"no such (container|object)", re.IGNORECASE)
 
@@ -543,7 +545,8 @@ def _reason(text: str) -> str:
     about_file = [line for line in lines if ABOUT_FILE.search(line)]
     if about_file:
         return QUOTED.sub(lambda found: found.group() if found.group("short") else "(not shown here)", about_file[0])
-    return re.sub(r"^(Error response from daemon|Error): ", "", mask(lines[-1] if lines else "it said nothing"))
+    last = WHOLE_ID.sub(r"\1", lines[-1]) if lines else "it said nothing"
+    return re.sub(r"^(Error response from daemon|Error): ", "", mask(last))
 
 
 def _raise_if_unreachable(stderr: str) -> None:

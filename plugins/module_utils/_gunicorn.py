@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._command_line import Lookup, Text
@@ -13,6 +15,26 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._errors import H
 ENVIRONMENT = ("os.environ.get", "environ.get", "os.getenv", "getenv")
 # What has variables of its own.
 SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp)
+
+
+def decode(data: bytes, path: str) -> tuple[str, str]:
+    """A configuration file as text, line ends as they are, and its encoding as Python finds it: by mark or comment.
+
+    :raises HotfixError: when Python could not read it, or the text would not give the same bytes again.
+    """
+    try:
+        encoding = tokenize.detect_encoding(io.BytesIO(data).readline)[0]
+        text = data.decode(encoding)
+        same = text.encode(encoding) == data
+    except (SyntaxError, ValueError) as error:
+        raise HotfixError(
+            "Python cannot read this: it is not in the encoding that it says, or not in UTF-8 where it says none",
+            path=path,
+            remedy="Correct it, or say its encoding in the first line, as in: # -*- coding: latin-1 -*-",
+        ) from error
+    if not same:
+        raise HotfixError(f"this cannot be edited in its encoding, {encoding}", path=path, remedy="Write it in UTF-8")
+    return text, encoding
 
 
 def setting(text: str, path: str, *, lookup: Lookup, source: int = 0) -> Text | None:

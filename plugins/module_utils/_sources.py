@@ -11,9 +11,9 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file im
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 
 
-def encode(text: str) -> bytes:
+def encode(text: str, encoding: str = "utf-8") -> bytes:
     """A text as the bytes that it was read from."""
-    return text.encode("utf-8", "surrogateescape")
+    return text.encode(encoding, "surrogateescape")
 
 
 class Source(Protocol):
@@ -49,6 +49,7 @@ class PlainFile:
     path: str
     text: str
     rebuild: bool
+    encoding: str = "utf-8"
 
     def line(self, start: int, end: int) -> int | None:
         """See :class:`Source`."""
@@ -56,7 +57,7 @@ class PlainFile:
 
     def replace(self, start: int, end: int, new: str) -> tuple[str, bytes]:
         """See :class:`Source`."""
-        return self.path, encode(self.text[:start] + new + self.text[end:])
+        return self.path, encode(self.text[:start] + new + self.text[end:], self.encoding)
 
 
 @dataclass(frozen=True)

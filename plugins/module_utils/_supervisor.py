@@ -59,7 +59,9 @@ class Supervisor:
         try:
             os.kill(self.pid, number)
         except PermissionError as error:
-            raise HotfixError("this user may not send signals to the supervisor; run as root (become: true)") from error
+            raise HotfixError(
+                "this user may not send signals to the supervisor", remedy="Run as root (become: true)"
+            ) from error
         except ProcessLookupError as error:
             raise self._ended() from error
 

@@ -90,9 +90,19 @@ def recommend(
     version: str | None,
     restart_policy: str,
     exception: str | None,
+    started: bool = True,
 ) -> dict[str, Any]:
-    """Workers, memory and actions for a diagnosis."""
+    """Workers, memory and actions for a diagnosis.
+
+    :param started: whether the container has ever run.
+    """
     advice = _Advice()
+    if not started:
+        advice.workers["reason"] = advice.memory["reason"] = "No worker has run yet."
+        advice.act(
+            "start", "Start the container: docker compose up -d, or role deploy", "It was made and never started."
+        )
+        return {"workers": advice.workers, "memory": advice.memory, "actions": advice.actions}
     found = [str(item["cause"]) for item in diagnosis.causes]
     advice.workers = {"value": settings.workers, "reason": NOT_MEMORY if found else "Nothing asks for a change."}
     advice.memory = {"value": room.limit, "reason": NOT_MEMORY if found else "Nothing asks for a change."}

@@ -150,6 +150,7 @@ def worker_info(docker: Docker, inspect: Mapping[str, Any], request: Request) ->
             version=server.version,
             restart_policy=policy.name,
             exception=story.exception,
+            started=_container.state(now).status != "created",
         ),
         "sizing": sizing(server.settings, room),
         "last_change": change,

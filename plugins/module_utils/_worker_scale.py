@@ -23,8 +23,8 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._worker_setting 
 SIGNALS = (signal.SIGTTIN, signal.SIGTTOU)
 
 
-class Impossible(Exception):
-    """The number cannot be changed without a restart."""
+class Impossible(HotfixError):
+    """The number cannot be changed without a restart; ``remedy`` is what else there is than another container."""
 
 
 class WorkerScale:
@@ -65,11 +65,11 @@ class WorkerScale:
         try:
             self._change()
         except Impossible as error:
-            self.result["reason"] = f"{error}."
+            self.result["reason"] = str(error)
             if self.params["required"]:
                 raise HotfixError(
-                    f"the number of workers cannot be changed without a restart: {error}",
-                    remedy="Recreate the container",
+                    f"the number of workers cannot be changed without a restart: {error.message}",
+                    remedy=error.remedy or "Recreate the container",
                 ) from error
         return self.result
 
@@ -87,7 +87,7 @@ class WorkerScale:
             supervisor.signal(0)
             before = self._rest(supervisor, scaling)
         except HotfixError as error:
-            raise Impossible(error.message) from error
+            raise Impossible(error.message, remedy=error.remedy) from error
         count, name = len(before.pids), inspect["Name"].lstrip("/")
         done = {"possible": True, "previous": count, "pids_before": list(before.pids), "pids_after": list(before.pids)}
         self.result.update(done, changed=count != target, reason=f"{count} workers run already.")

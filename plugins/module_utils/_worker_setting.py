@@ -102,11 +102,11 @@ def find(launch: Launch) -> Setting:
             weaker.append(f"The configuration file {_config_name(launch)} is not among the project's files.")
         return Setting(command.server, number, "", None, Place(None, None, "default"), False, None, weaker)
     name, text = found[0]
-    source = launch.source_of(text)
+    written = _as_written(launch, text)
+    source = launch.source_of(written)
     rebuild = source is not None and source.rebuild
-    return Setting(
-        command.server, cl.number(text), name, text, locate(launch, text), rebuild, None, weaker + _inert(launch, text)
-    )
+    place = locate(launch, written)
+    return Setting(command.server, cl.number(text), name, text, place, rebuild, None, weaker + _inert(launch, text))
 
 
 def _hidden(launch: Launch) -> str:
@@ -169,8 +169,8 @@ def _config_file(launch: Launch) -> ConfigFile | None:
 
 
 def _config_setting(launch: Launch, config: ConfigFile) -> Text | None:
-    text = launch.files.text(config.path)
-    source = launch.add(PlainFile("gunicorn_config", config.path, text, config.copied))
+    text, encoding = _gunicorn.decode(launch.files.read(config.path), config.path)
+    source = launch.add(PlainFile("gunicorn_config", config.path, text, config.copied, encoding))
     return _gunicorn.setting(text, config.path, lookup=launch.variables.get, source=source)
 
 
@@ -184,6 +184,18 @@ def locate(launch: Launch, text: Text) -> Place:
     if kind == "dockerfile_cmd" and launch.built and _among(text, [*launch.built.env.values(), *_arguments(launch)]):
         kind = "dockerfile_env"
     return Place(source.path or None, source.line(span.start, span.end), kind)
+
+
+def _as_written(launch: Launch, text: Text) -> Text:
+    """A text with the dollar signs that a Compose file doubles: what a shell computes is replaced as a whole."""
+    numbers = {source for source, _offset in text.places}
+    source = launch.sources[min(numbers)] if len(numbers) == 1 and min(numbers) >= 0 else None
+    if not isinstance(source, ComposeScalar):
+        return text
+    start, end = text.places[0][1], text.places[-1][1] + 1
+    start -= source.value[max(start - 1, 0) : start + 1] == "$$"
+    stretch = source.value[start:end]
+    return Text.of(stretch, min(numbers), start) if stretch.replace("$$", "$") == text.value else text
 
 
 def _arguments(launch: Launch) -> list[Text]:
@@ -283,16 +295,18 @@ class _Editor:
         text = self.setting.text
         if text is None:
             return self._added()
-        source, span = self.launch.source_of(text), text.span()
+        written = _as_written(self.launch, text)
+        source, span = self.launch.source_of(written), written.span()
         if isinstance(source, BuiltImage):
             self.notes.append("The number is in the image, so that the Compose file has to say otherwise.")
             return self._say_otherwise(self.launch.project.home(self.launch.service))
         if source is None or span is None:
             raise HotfixError(
-                f"the number of workers is put together from several pieces ({text.value})", remedy=REMEDY
+                f"the number of workers is put together from several pieces ({text.value})",
+                remedy="Write the number itself there, or use target: override",
             )
-        if source.kind == "gunicorn_config":
-            _gunicorn.check(self.launch.files.text(source.path), source.path)
+        if isinstance(source, PlainFile) and source.kind == "gunicorn_config":
+            _gunicorn.check(source.text, source.path)
         if self.setting.number is None:
             self.notes.append(f"The expression {text.value} is replaced as a whole.")
         return source.replace(span.start, span.end, self.number)

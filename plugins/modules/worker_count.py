@@ -115,6 +115,16 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+project_src:
+  description: The project, as it was given.
+  type: str
+  returned: success
+  sample: /opt/wealth-coach-ai
+service:
+  description: The service, as it was given.
+  type: str
+  returned: success
+  sample: backend
 previous:
   description: The number before; null when it was computed or could not be seen.
   type: int
@@ -266,6 +276,8 @@ class WorkerCount:
         reasons = [describe(setting), *setting.weaker, *wanted.reasons]
         result = {
             "changed": False,
+            "project_src": self.params["project_src"],
+            "service": self.service,
             "previous": setting.number,
             "workers": wanted.workers,
             "server": setting.server,

@@ -17,7 +17,7 @@ PROGRAM = Path(sys.executable).with_name("ansible-playbook")
 
 def play_roles(
     folder: Path,
-    roles: Sequence[str],
+    roles: Sequence[str | Mapping[str, Any]],
     hosts: Mapping[str, Mapping[str, Any]],
     *options: str,
     serial: Any = "100%",
@@ -26,13 +26,16 @@ def play_roles(
     """Run roles in one play, and return what became of it.
 
     :param folder: for inventory, playbook and temporary files.
-    :param roles: each a name, or ``name:entry_point``.
+    :param roles: each a name, or ``name:entry_point``; or a task to do in between.
     :param hosts: the hosts, all of them this machine, in order, with their variables.
     :param programs: a folder whose programs go before those of the machine.
     """
     common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     tasks = []
     for role in roles:
+        if not isinstance(role, str):
+            tasks.append(dict(role))
+            continue
         name, _colon, part = role.partition(":")
         imported = {"name": f"composeops.hotfix.{name}", "tasks_from": part or "main"}
         tasks.append({"ansible.builtin.import_role": imported})

@@ -17,16 +17,14 @@ services:
     # Four, as ever.
     command: uvicorn app:app --workers 4
 """
+ENGINE = '#!/bin/sh\n[ "$1" = ps ]\n'
 # Values of workers_healthcheck_timeout by host.
 REFUSED = {"unit": "30s", "part": "0.5", "word": "abc", "none": 0, "truth": True, "lines": "30\n"}
 
 
 def run(folder: Path, hosts: dict[str, Any]) -> subprocess.CompletedProcess[str]:
     """Run the role on a project for each host, beside an engine that knows no container and no Compose."""
-    engine = folder / "bin" / "docker"
-    engine.parent.mkdir()
-    engine.write_text('#!/bin/sh\n[ "$1" = ps ]\n')
-    engine.chmod(0o755)
+    engine = engine_without_containers(folder)
     for name in hosts:
         (folder / name).mkdir()
         (folder / name / "compose.yml").write_text(COMPOSE)
@@ -34,7 +32,16 @@ def run(folder: Path, hosts: dict[str, Any]) -> subprocess.CompletedProcess[str]
         name: {"application_project_src": str(folder / name), "workers_healthcheck_timeout": value}
         for name, value in hosts.items()
     }
-    return play_roles(folder, ["workers"], variables, programs=engine.parent)
+    return play_roles(folder, ["workers"], variables, programs=engine)
+
+
+def engine_without_containers(folder: Path) -> Path:
+    """The folder of its program."""
+    engine = folder / "bin" / "docker"
+    engine.parent.mkdir()
+    engine.write_text(ENGINE)
+    engine.chmod(0o755)
+    return engine.parent
 
 
 def test_the_time_for_the_workers_health_is_whole_seconds_and_refused_before_anything_is_changed(
@@ -51,3 +58,21 @@ def test_the_time_for_the_workers_health_is_whole_seconds_and_refused_before_any
     assert written.startswith(COMPOSE.replace("workers 4", "workers 2"))
     service = yaml.safe_load(written)["services"]["backend"]
     assert service["environment"] == {"UVICORN_TIMEOUT_WORKER_HEALTHCHECK": "15"}
+
+
+def test_the_number_that_is_announced_is_the_one_that_is_set_for_that_service_alone(tmp_path: Path) -> None:
+    """Between the announcement and the change there is less room, as there is when a worker has grown."""
+    limit = "    mem_limit: 1g\n"
+    other = "  other:\n    image: shop\n    command: uvicorn app:app --workers 4\n" + limit
+    (tmp_path / "compose.yml").write_text(COMPOSE + limit + other)
+    variables = {"application_project_src": str(tmp_path), "workers_count": "auto", "workers_memory_per_worker": "250m"}
+    smaller = {"path": str(tmp_path / "compose.yml"), "regexp": "1g", "replace": "700m"}
+    parts = ["workers:check", {"ansible.builtin.replace": smaller}, "workers"]
+    for_another = {"import_role": {"name": "composeops.hotfix.workers"}, "vars": {"application_service": "other"}}
+    done = play_roles(
+        tmp_path, [*parts, for_another], {"host": variables}, programs=engine_without_containers(tmp_path)
+    )
+    assert done.returncode == 0, done.stdout
+    services = yaml.safe_load((tmp_path / "compose.yml").read_text())["services"]
+    # 80 % of 1 GiB have room for three, 80 % of 700 MiB for two.
+    assert [services[name]["command"][-1] for name in ("backend", "other")] == ["3", "2"]

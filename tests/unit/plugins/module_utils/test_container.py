@@ -376,6 +376,12 @@ COMPLAINTS = [
         "driver failed: port is already allocated",
     ),
     ("password=SECRET refused\n", "password=*** refused"),
+    # An ID that the engine names is no secret; another word of this form may be one.
+    (
+        f"Error response from daemon: Container {'21b868c93258' + '0' * 52} is restarting, wait until it runs\n",
+        "Container 21b868c93258 is restarting, wait until it runs",
+    ),
+    (f"Error response from daemon: no Container {'21b868c93258' + '0' * 52}\n", "no Container ***"),
 ]
 
 

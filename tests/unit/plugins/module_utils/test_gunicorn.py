@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import runpy
+
 import pytest
 from ansible_collections.composeops.hotfix.plugins.module_utils import _gunicorn as gu
 from ansible_collections.composeops.hotfix.plugins.module_utils._command_line import Text, nothing, number
@@ -51,6 +53,38 @@ def test_a_variable_leads_to_where_it_is_set():
     variables = {"WORKERS": Text.of("6", source=7)}
     for text in ("workers = int(os.environ.get('WORKERS', '4'))", "workers = int(os.environ['WORKERS'])"):
         assert gu.setting(text, "x", lookup=variables.get).span() == (7, 0, 1)
+
+
+# Files as Python itself reads them.
+ENCODED = [
+    ("# -*- coding: latin-1 -*-\nproc_name = 'Börse'\nworkers = 4  # fünf\n", "iso-8859-1", "iso-8859-1"),
+    ("#!/bin/x\r\n# vim: set fileencoding=cp1252 :\r\nprice = '5 €'\r\nworkers = 4\r\n", "cp1252", "cp1252"),
+    ("\ufeffname = 'ü'\nworkers = 4\n", "utf-8", "utf-8-sig"),
+    ("name = 'ü'; workers = 4\n", "utf-8", "utf-8"),
+]
+
+
+@pytest.mark.parametrize(("written", "encoding", "found"), ENCODED)
+def test_a_file_is_read_in_the_encoding_that_python_takes_for_it(tmp_path, written, encoding, found):
+    data = written.encode(encoding)
+    text, taken = gu.decode(data, "x")
+    assert taken == found and text.encode(taken) == data
+    (tmp_path / "gunicorn.conf.py").write_bytes(data)
+    names = runpy.run_path(str(tmp_path / "gunicorn.conf.py"))
+    assert gu.setting(text, "x", lookup=nothing).value == str(names["workers"]) == "4"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("name = 'ü'\n".encode("latin-1"), "not in UTF-8 where it says none"),
+        (b"# coding: klingon\nworkers = 4\n", "not in the encoding that it says"),
+        (b"# coding: utf-7\nname = '+AG4-'\nworkers = 4\n", "cannot be edited in its encoding, utf-7"),
+    ],
+)
+def test_a_file_that_python_cannot_read_or_that_cannot_be_edited(data, words):
+    with pytest.raises(HotfixError, match=rf"^gunicorn.conf.py: .*{words}"):
+        gu.decode(data, "gunicorn.conf.py")
 
 
 def test_what_cannot_be_said():

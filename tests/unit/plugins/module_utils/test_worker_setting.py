@@ -301,6 +301,15 @@ CASES = [
         ["    command: sh -c 'WEB_CONCURRENCY=2 exec uvicorn a:b'"],
         "    command: sh -c 'WEB_CONCURRENCY=2 exec uvicorn a:b'\n",
     ),
+    case(
+        "arguments of a shell command",
+        {"compose.yml": compose("""command: [sh, -c, 'exec uvicorn a:b "$$@"', --, --workers, "4"]""")},
+        "compose_command",
+        "compose.yml:4",
+        ["""    command: [sh, -c, 'exec uvicorn a:b "$$@"', --, --workers, "4"]"""],
+        ["""    command: [sh, -c, 'exec uvicorn a:b "$$@"', --, --workers, "2"]"""],
+        """    command: ["sh", "-c", "exec uvicorn a:b \\"$$@\\"", "--", "--workers", "2"]\n""",
+    ),
 ]
 
 
@@ -452,6 +461,34 @@ def test_a_computed_number_is_replaced_as_a_whole(tmp_path):
     change = ws.change(before, setting, 2, override=False)
     assert change.data.decode().endswith("\nworkers = 2\n")
     assert "multiprocessing.cpu_count() * 2 + 1 is replaced as a whole" in change.notes[0]
+
+
+@pytest.mark.parametrize(
+    "expression", ["$$(nproc)", "$$(( $$(nproc) * 2 + 1 ))", "`nproc`", "$${N}", "$$(( 2 * $${CPUS:-2} ))"]
+)
+@pytest.mark.parametrize("written", ["uvicorn a:b --workers {} --port 1", "WEB_CONCURRENCY={} uvicorn a:b"])
+@pytest.mark.parametrize("override", [False, True])
+def test_a_number_that_the_shell_computes_is_replaced_as_a_whole(tmp_path, override, written, expression):
+    """Compose has each dollar sign twice, which is one in the command."""
+    quoted = f'"{expression}"' if written.startswith("WEB") else expression
+    line = f"    command: sh -c '{written.format(quoted)}'"
+    write(tmp_path, {"compose.yml": compose(line[4:])})
+    before = launch(tmp_path)
+    setting = ws.find(before)
+    assert (setting.number, setting.place[1:]) == (None, (4, "compose_command"))
+    change = ws.change(before, setting, 2, override=override)
+    assert line.replace(expression, "2") in change.data.decode().splitlines()
+    if not override:
+        assert change.notes == [f"The expression {expression.replace('$$', '$')} is replaced as a whole."]
+
+
+def test_a_configuration_file_keeps_its_encoding(tmp_path):
+    text = "# coding: latin-1\nproc_name = 'Börse'\nworkers = 4\n"
+    write(tmp_path, {"compose.yml": BUILD, "Dockerfile": GUNICORN})
+    (tmp_path / "gunicorn.conf.py").write_bytes(text.encode("latin-1"))
+    before = launch(tmp_path)
+    change = ws.change(before, ws.find(before), 2, override=False)
+    assert change.data == text.replace("4", "2").encode("latin-1")
 
 
 def test_what_needs_a_new_image(tmp_path):

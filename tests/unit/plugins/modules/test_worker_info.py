@@ -85,6 +85,8 @@ def test_a_container_that_never_started(ended: Any) -> None:
     ended.inspect["State"] |= {"Status": "created", "StartedAt": "0001-01-01T00:00:00Z", "ExitCode": 0}
     result = ended.run("worker_info", container="shop-web-1")
     assert result["diagnosis"]["evidence"][0] == "The container was never started."
+    steps = [(step["kind"], step["action"]) for step in result["recommendation"]["actions"]]
+    assert steps == [("start", "Start the container: docker compose up -d, or role deploy")]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
+from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._supervisor import Supervisor
+from ansible_collections.composeops.hotfix.plugins.module_utils._worker_scale import WorkerScale
 from small_supervisor import supervisor
 
 
@@ -101,6 +104,28 @@ def test_a_supervisor_that_would_be_stopped_by_the_signals_gets_none(engine: Any
         assert failed["msg"].startswith("the number of workers cannot be changed without a restart: gunicorn does not")
         assert (failed["signals"], failed["changed"]) == ([], False)
         assert len(children(pid)) == 2
+
+
+def test_without_the_right_to_signal_there_is_one_remedy(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_pid: int, _number: int) -> None:
+        raise PermissionError
+
+    params = dict.fromkeys(("project_src", "service", "files", "state_dir", "only_number"))
+    with supervisor(tmp_path, 2) as pid:
+        ready(pid, 2)
+        Scaled(engine, pid)(workers=1, check=True)
+        docker = Docker(environ={"PATH": f"{engine.folder}:{os.environ['PATH']}"})
+        change = {**params, "container": "shop-web-1", "workers": 1, "timeout": 9, "required": True}
+        with monkeypatch.context() as without_root:
+            without_root.setattr(os, "kill", refuse)
+            with pytest.raises(HotfixError) as caught:
+                WorkerScale(change, docker, check=False).run()
+    assert str(caught.value) == (
+        "the number of workers cannot be changed without a restart: this user may not send signals to the supervisor. "
+        "Run as root (become: true)."
+    )
 
 
 def test_a_container_that_does_not_run(engine: Any) -> None:
