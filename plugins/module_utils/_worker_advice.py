@@ -179,17 +179,25 @@ def _needed(workers: int, shared: int, per_worker: int) -> int:
 
 def _bigger(advice: _Advice, wanted: int, need: int, room: Room, measured: Measured) -> None:
     """The runbook's second option: what it takes, and what it gains."""
-    here = human(room.host_total - room.others)
-    reason = f"{wanted} workers need {human(need)}, and this host has {here} beside what all else uses."
-    try:
-        budget = BIGGER_MEMORY - room.others
-        gain = size(budget, measured.shared, measured.per_worker, headroom=HEADROOM, cpus=BIGGER_CPUS)
-        droplet = "8 vCPU and 16 GB"
-        reason += f" {droplet} have room for {gain.workers}."
-    except HotfixError:
+    here = room.host_total - room.others
+    reason = f"{wanted} workers need {human(need)}, and this host has {human(here)} beside what all else uses."
+    now, then = _room_for(here, measured, room.cpus), _room_for(BIGGER_MEMORY - room.others, measured, BIGGER_CPUS)
+    droplet = "8 vCPU and 16 GB"
+    if then > now:
+        reason += f" {droplet} have room for {then}, where this host has room for {now or 'none'}."
+    else:
+        reason += f" {droplet} would not do either."
         droplet = f"at least {math.ceil((need + room.others) / 1024 / MEBIBYTE)} GiB of memory"
-        reason += " 8 vCPU and 16 GB would not do either."
+        reason += f" So much has room for all {wanted}, where this host has room for {now or 'none'}."
     advice.act("droplet", f"{'Or take' if advice.actions else 'Take'} a bigger droplet: {droplet}", reason)
+
+
+def _room_for(memory: int, measured: Measured, cpus: float) -> int:
+    """The workers that fit into so much memory."""
+    try:
+        return size(memory, measured.shared, measured.per_worker, headroom=HEADROOM, cpus=cpus).workers
+    except HotfixError:
+        return 0
 
 
 def _patience(advice: _Advice, settings: Settings, version: str | None, room: Room) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 SERVERS = ("uvicorn-oldest", "uvicorn-newest", "gunicorn")
 LEVELS = ("info", "warning")
+MIB, GIB = 1024**2, 1024**3
 # Two workers take 90 MiB; one of them that asks for this much more is too many.
 LIMIT = ("--memory", "180m", "--memory-swap", "180m")
 TOO_MUCH = "/grow?n=150"
@@ -200,3 +203,42 @@ def test_a_kill_by_hand_is_nothing_else(start: Any, diagnose: Any, table: Table,
     seen = diagnose(container, watch=6)
     thread.join()
     table(seen, diagnose(container), "unknown", always=True)
+
+
+def test_more_workers_than_the_host_has_memory_for(start: Any, diagnose: Any, figure: Callable[[str], None]) -> None:
+    """What a bigger droplet takes and gains, by the size of a worker that has loaded all that it loads."""
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+    total, available = (int(lines[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    workers, each = 8, available // 8
+    # One of them fits beside the others, which have loaded nothing yet; two do not.
+    limit = f"{each * 3 // 2 // MIB + 500}m"
+    container = start("uvicorn-newest", "--memory", limit, "--memory-swap", limit, workers=workers)
+    container.wait()
+    for _attempt in range(6):
+        container.get(f"/grow?n={each // MIB}", timeout=60)
+        seen = diagnose(container)
+        largest = max(worker["uss"] for worker in seen["workers"])
+        if seen["memory"]["oom_kills"] and largest >= each:
+            break
+    assert seen["diagnosis"]["cause"] == "oom"
+    step = next(item for item in seen["recommendation"]["actions"] if item["kind"] == "droplet")
+    figure(f"{step['action']}. {step['reason']}")
+    need = seen["recommendation"]["memory"]["value"]
+    # All else that the application takes, twenty percent of headroom, and a bit for what is between two looks.
+    assert workers * each / 0.8 < need < (workers * largest + 1024 * MIB) / 0.8
+    told = re.search(rf"^{workers} workers need ([0-9.]+) GiB, and this host has ([0-9.]+) GiB beside", step["reason"])
+    assert told is not None and float(told[1]) == pytest.approx(need / GIB, abs=0.01)
+    others = total - float(told[2]) * GIB
+    assert float(told[2]) * GIB == pytest.approx(available, rel=0.1)
+
+    def fit(memory: float) -> int:
+        return int((memory - others) * 0.8 / largest)
+
+    gain, now = (int(number) for number in re.findall(r"ha(?:s|ve) room for (?:all )?(\d+)", step["reason"]))
+    assert now in (fit(total), fit(total) - 1) and now < gain
+    if "8 vCPU and 16 GB" in step["action"]:
+        assert gain in (fit(16 * GIB), fit(16 * GIB) - 1)
+    else:
+        assert gain == workers
+        least = int(re.search(r"at least (\d+) GiB", step["action"])[1])
+        assert fit(least * GIB) >= workers > fit((least - 2) * GIB)

@@ -50,7 +50,8 @@ def test_a_droplet_that_is_too_small() -> None:
     assert result["workers"]["value"] == 2
     assert "Or take a bigger droplet: 8 vCPU and 16 GB" in actions(result)
     reason = result["actions"][-1]["reason"]
-    assert "4 workers need 12.82 GiB" in reason and "8 vCPU and 16 GB have room for 4" in reason
+    assert "4 workers need 12.82 GiB" in reason
+    assert "8 vCPU and 16 GB have room for 4, where this host has room for 2." in reason
 
 
 def test_not_even_one_fits() -> None:
@@ -58,7 +59,16 @@ def test_not_even_one_fits() -> None:
     result = advice("oom", room=huge)
     assert result["workers"]["value"] is None and "do not fit" in result["workers"]["reason"]
     assert actions(result) == "Take a bigger droplet: at least 71 GiB of memory"
-    assert "would not do either" in result["actions"][-1]["reason"]
+    reason = result["actions"][-1]["reason"]
+    assert reason.endswith("would not do either. So much has room for all 4, where this host has room for none.")
+
+
+def test_a_host_of_the_size_of_the_bigger_droplet_needs_a_bigger_one_than_that() -> None:
+    """Here 8 vCPU and 16 GB would be no gain."""
+    host = Room(Measured(500 * MIB, 2500 * MIB, 8), 7000 * MIB, 6000 * MIB, 23 * 1024 * MIB, 14000 * MIB, 4.0, None)
+    result = advice("oom", settings=SETTINGS._replace(workers=8), room=host)
+    assert actions(result).endswith("Or take a bigger droplet: at least 29 GiB of memory")
+    assert "So much has room for all 8, where this host has room for 6." in result["actions"][-1]["reason"]
 
 
 def test_what_the_configured_workers_take_and_what_there_is() -> None:
