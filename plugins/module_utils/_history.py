@@ -47,7 +47,13 @@ def states(entries: Entries) -> list[str]:
 
     :param entries: of the journal, oldest first.
     """
+    return _told(entries)[0]
+
+
+def _told(entries: Entries) -> tuple[list[str], set[str]]:
+    """As :func:`states`, with all that were a state at some time, those that were returned from included."""
     found: list[str] = []
+    known: set[str] = set()
     for entry in entries:
         action, identity = entry.get("action"), str(entry.get("id", ""))
         if action == DONE and identity in found:
@@ -55,7 +61,8 @@ def states(entries: Entries) -> list[str]:
         opened = action == "present" and entry.get("result") != "continued"
         if identity and (opened or action in ("committed", "kept")) and found[-1:] != [identity]:
             found.append(identity)
-    return found
+            known.add(identity)
+    return found, known
 
 
 def _last(found: Sequence[str], identity: str) -> int:
@@ -100,9 +107,9 @@ def previous(entries: Sequence[Mapping[str, Any]], kept: Sequence[str], same: Ca
     target = pending(entries)
     if target in kept:
         return target  # a return that was killed is gone on with
-    told = {str(entry.get("id", "")) for entry in entries}
+    told, known = _told(entries)
     # What the journal has forgotten for its size is older than what it tells.
-    order = [name for name in kept if name not in told] + [name for name in states(entries) if name in kept]
+    order = [name for name in kept if name not in known] + [name for name in told if name in kept]
     return next((name for name in reversed(order) if not same(name)), "")
 
 

@@ -291,7 +291,7 @@ def renew(folder: str, run: str) -> None:
     """Say that a run is alive, if it has the lock. The caller holds the folder."""
     lock = read(folder)
     if lock is not None and lock.run == run:
-        _write(folder, {**lock.facts, "host": lock.hosts[0]}, lock, new=False)
+        _write(folder, {**lock.facts, "host": [*lock.hosts, lock.facts["host"]][0]}, lock, new=False)
 
 
 # --- steps that take long --------------------------------------------------------------------------------------------

@@ -62,6 +62,25 @@ def test_what_is_staged_stays_so(project: Path, tmp_path: Path) -> None:
     assert (project / "file").read_text() == "edited here"
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_a_branch_that_went_back_goes_on_again(project: Path, tmp_path: Path, check: bool) -> None:
+    head, older = git(project, "rev-parse", "HEAD"), git(project, "rev-parse", "HEAD~1")
+    assert go_back(str(project), older, scratch(tmp_path), check=False) is True
+    assert git(project, "status", "--porcelain") == "M file"
+    assert go_back(str(project), head, scratch(tmp_path), check=check) is True
+    assert git(project, "rev-parse", "HEAD") == (older if check else head)
+    assert git(project, "status", "--porcelain") == ("M file" if check else "")
+
+
+def test_a_branch_of_its_own_goes_nowhere(project: Path, tmp_path: Path) -> None:
+    head = git(project, "rev-parse", "HEAD")
+    git(project, "checkout", "-q", "-b", "other", "HEAD~1")
+    git(project, "commit", "-q", "--allow-empty", "-m", "of the server")
+    own = git(project, "rev-parse", "HEAD")
+    assert go_back(str(project), head, scratch(tmp_path), check=False) is False
+    assert git(project, "rev-parse", "HEAD") == own
+
+
 def test_a_commit_that_no_remote_has_is_not_lost(project: Path, tmp_path: Path) -> None:
     older = git(project, "rev-parse", "HEAD~1")
     git(project, "commit", "-q", "--allow-empty", "-m", "of the server")

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +149,43 @@ def test_services_have_to_exist(run_module: Run, project: Path, docker: Any, ser
     args = {"project_src": str(project), "services": services}
     result = run_module("compose_up", args, env=docker("false"), expect_failure=True)
     assert reason in result["msg"]
+
+
+def test_what_was_done_is_told_to_the_journal(run_module: Run, project: Path, docker: Any) -> None:
+    state = project.parent / "state"
+    args = {"project_src": str(project), "services": ["backend"], "state_dir": str(state)}
+    env = docker(f"touch {project.parent}/bin/made")
+    run_module("compose_up", args, env=env)
+    run_module("compose_up", args, env=env)
+    run_module("compose_up", {**args, "recreate": "never"}, env=env)
+    run_module("compose_up", args, env=docker(f"echo {LICENCE} >&2; exit 1"), expect_failure=True)
+    lines = (state / "shop" / "journal.jsonl").read_text().splitlines()
+    told = [(entry["action"], entry["service"], entry["result"]) for entry in map(json.loads, lines)]
+    assert told == [
+        ("recreated", "backend", "changed"),
+        ("recreated", "backend", "unchanged"),
+        ("started", "backend", "unchanged"),
+        ("recreated", "backend", "failed"),
+    ]
+    assert LICENCE not in "".join(lines)
+
+
+def test_no_other_run_can_take_the_lock_meanwhile(run_module: Run, project: Path, docker: Any) -> None:
+    holder = {"run": "aaaa", "host": "droplet", "controller": "office", "machine": "m"}
+    lock = {"project_src": str(project), "state_dir": str(project.parent / "state")}
+    assert run_module("lock", {**lock, "holder": holder})["acquired"] is True
+    folder = project.parent
+    # Compose goes on until the test has asked for the lock.
+    env = docker(f"touch {folder}/bin/made; until test -e {folder}/asked; do sleep 0.1; done")
+    args = {"project_src": str(project), "services": ["backend"], "state_dir": lock["state_dir"]}
+    with ThreadPoolExecutor() as pool:
+        done = pool.submit(run_module, "compose_up", args, env=env)
+        while not (folder / "bin" / "made").exists():
+            time.sleep(0.05)
+        other = {**lock, "holder": {**holder, "run": "bbbb", "controller": "laptop"}, "ttl": -1, "force": True}
+        refused = run_module("lock", other)
+        (folder / "asked").touch()
+        assert done.result()["changed"] is True
+    assert refused["acquired"] is False
+    assert "its step compose_up (process " in refused["message"]
+    assert run_module("lock", other)["taken_from"] == "aaaa"

@@ -303,6 +303,38 @@ def test_restore_by_name_without_a_transaction(run_module: Run, droplet: Droplet
     assert (done["transaction"], droplet.contents()) == ("none", before)
 
 
+def test_what_was_staged_in_a_transaction_is_told(run_module: Run, droplet: Droplet) -> None:
+    assert run_module("snapshot", droplet.args("present"))["changed_files"] == []
+    assert run_module("snapshot", droplet.args("present"))["changed_files"] == []
+    droplet.stage()
+    (droplet.project / "docker-compose.yml").unlink()
+    (droplet.project / "docker-compose.yml").mkdir()
+    staged = [".env", "backend/main.py", "docker-compose.override.yml", "docker-compose.yml"]
+    for check in (True, False):
+        assert run_module("snapshot", droplet.args("present"), check=check)["changed_files"] == staged
+    told = [entry for entry in _journal.entries(str(droplet.folder)) if entry["action"] == "staged"]
+    assert [entry["files"] for entry in told] == [staged]
+
+
+def test_kept_beside_a_transaction(run_module: Run, droplet: Droplet) -> None:
+    assert run_module("snapshot", droplet.args("kept"))["transaction"] == "none"
+    assert not (droplet.folder / "committed.json").exists()
+    opened = run_module("snapshot", droplet.args("present"))
+    droplet.stage()
+    checked = run_module("snapshot", droplet.args("kept"), check=True)
+    kept = run_module("snapshot", droplet.args("kept"))
+    assert same(checked, kept)
+    assert (kept["changed"], kept["transaction"], kept["id"] == opened["id"]) == (True, "continued", False)
+    assert not run_module("snapshot", droplet.args("kept"))["changed"]
+    assert run_module("snapshot", droplet.args("present"))["id"] == opened["id"]
+    run_module("snapshot", droplet.args("restored"))
+    before = droplet.contents()
+    run_module("snapshot", droplet.args("restored", name=kept["id"]))
+    assert (droplet.project / ".env").read_text() == STAGED
+    run_module("snapshot", droplet.args("restored"))
+    assert droplet.contents() == before
+
+
 def test_held_by_another_run(run_module: Run, droplet: Droplet) -> None:
     with _journal.held(str(droplet.folder), str(droplet.project)):
         failed = run_module("snapshot", droplet.args("present"), expect_failure=True)
