@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SETUP := .state/setup
 SHELL_FILES := $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help demo test setup engine images lint sanity unit engine-tests molecule tests-can-fail fuzz leaks causes sizing live-workers benchmarks lock clean
+.PHONY: help demo test setup engine images lint sanity unit engine-tests molecule tests-can-fail fuzz leaks causes sizing live-workers handover benchmarks lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -76,6 +76,9 @@ sizing: setup ## The number of workers that is chosen runs under load, one more 
 
 live-workers: setup ## Requests lost when the number of workers changes, live and by a recreate (5 minutes)
 	@tools/on_droplet.sh live-workers benchmarks/live_workers.py --droplet live-workers
+
+handover: setup ## A service handed over in each way in which an engine publishes ports, while it is asked (6 minutes)
+	@DROPLET=handover tools/on_droplet.sh handover pytest tests/droplet/test_handover.py
 
 benchmarks: setup ## The editors of both files against python-dotenv and ruamel.yaml
 	python benchmarks/env_file.py

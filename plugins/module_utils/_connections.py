@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._kernel_files import kernel_text
 
-ESTABLISHED, LISTEN = 1, 10
+ESTABLISHED = 1
 # The kernel's name of 127.x.x.x, ::1 and ::ffff:127.x.x.x: words of the processor's byte order, little-endian here.
 LOOPBACK_ENDS = ("7F",)
 LOOPBACK_6 = "00000000000000000000000001000000"
-INTERVAL = 0.1  # seconds between two looks
+INTERVAL = 0.125  # seconds between two looks
 # Seconds without a connection: the userland proxy may have accepted one that it has not passed on yet.
 QUIET = 0.5
 
@@ -53,16 +53,6 @@ def sockets(pid: int | str, *, proc: str = "/proc") -> list[Socket]:
             # A connection that changes its place in the kernel's table while it is read is listed twice.
             found[(fields[1], fields[2])] = socket
     return list(found.values())
-
-
-def listening(port: int, family: int, *, proc: str = "/proc") -> bool:
-    """Whether a process of the host listens on a port.
-
-    :param family: 4 or 6.
-    """
-    text = kernel_text(f"{proc}/self/net/{'tcp6' if family == 6 else 'tcp'}")
-    rows = [line.split() for line in text.splitlines()[1:]]
-    return any(int(row[1].rpartition(":")[2], 16) == port and int(row[3], 16) == LISTEN for row in rows if len(row) > 3)
 
 
 def served(pid: int, ports: Iterable[int], *, proc: str = "/proc") -> int:

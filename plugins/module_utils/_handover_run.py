@@ -202,13 +202,20 @@ class HandoverRun:
     def _lead(self, copy: dict[str, Any]) -> None:
         ports = _container.published_ports(copy)
         pairs = published(_container.published_ports(named_container(self.docker, self.params)), ports)
-        plan = [(family, *self._rules(family, pairs, copy)) for family in _netfilter.FAMILIES]
+        proxy = self._proxied(pairs)
+        plan = [(family, *self._rules(family, pairs, copy, proxy=proxy)) for family in _netfilter.FAMILIES]
         self._guard(copy, [program for _family, program, rules in plan if rules])
         for family, program, rules in plan:
             Tables(family).insert(program, rules)
 
+    def _proxied(self, pairs: Sequence[Published]) -> bool:
+        """Whether the userland proxy serves the copy's ports, in any family."""
+        ports = [(pair.free_port, pair.container_port) for pair in pairs]
+        found = [rules for family in _netfilter.FAMILIES for rules in Tables(family).each()]
+        return any(_netfilter.proxied(rules, *port) for rules in found for port in ports)
+
     def _rules(
-        self, family: int, pairs: Sequence[Published], copy: dict[str, Any]
+        self, family: int, pairs: Sequence[Published], copy: dict[str, Any], *, proxy: bool
     ) -> tuple[str, list[_netfilter.Rule]]:
         mine = [pair for pair in pairs if pair.family == family]
         if not mine:
@@ -220,8 +227,7 @@ class HandoverRun:
         rules = tables.rules(program) or []
         found = []
         for pair in mine:
-            proxied = _connections.listening(pair.free_port, family)
-            found += _netfilter.handing_over(pair, rules, proxied=proxied, copy=copy["Id"][:12])
+            found += _netfilter.handing_over(pair, rules, proxy=proxy, copy=copy["Id"][:12])
         return program, found
 
     def _guard(self, copy: dict[str, Any], programs: Sequence[str]) -> None:

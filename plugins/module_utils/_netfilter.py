@@ -30,6 +30,8 @@ FAMILIES: Mapping[int, Sequence[str]] = {
 # Seconds to wait while somebody else, such as the engine, changes rules.
 WAIT = "10"
 LOOPBACK = "127.0.0.0/8"
+# Where what comes from outside and from containers, and what the host itself sends, gets its address.
+CHAINS = ("PREROUTING", "OUTPUT")
 
 
 class Rule(NamedTuple):
@@ -90,37 +92,44 @@ def translation(rules: Sequence[Rule], host_port: int, container_port: int) -> R
     return None
 
 
-def handing_over(port: Published, rules: Sequence[Rule], *, proxied: bool, copy: str) -> list[Rule]:
+def proxied(rules: Sequence[Rule], host_port: int, container_port: int) -> bool:
+    """Whether the userland proxy serves a published port as well: then the engine's rule leaves out its own bridge.
+
+    That something listens on the port says nothing: without the proxy the engine itself does, and never answers.
+    """
+    engine = translation(rules, host_port, container_port)
+    return engine is not None and bool(_bridge(engine))
+
+
+def handing_over(port: Published, rules: Sequence[Rule], *, proxy: bool, copy: str) -> list[Rule]:
     """The rules that lead new connections of a published port to the copy.
 
     :param rules: those of the table ``nat``, the engine's for the copy among them.
-    :param proxied: whether a process listens on the copy's free port in this family (the userland proxy).
+    :param proxy: whether the userland proxy serves the copy, see :func:`proxied`.
     :param copy: the copy's ID.
     """
     engine = translation(rules, port.free_port, port.container_port)
     address = () if port.everywhere else ("-d", f"{port.host_ip}/{128 if port.family == 6 else 32}")
     match = ("-p", "tcp", "-m", "addrtype", "--dst-type", "LOCAL", "-m", "tcp", "--dport", str(port.host_port))
     note = ("-m", "comment", "--comment", MARK + copy)
-    proxy = ("-j", "REDIRECT", "--to-ports", str(port.free_port))
+    redirect = ("-j", "REDIRECT", "--to-ports", str(port.free_port))
     if engine is None:
         # The proxy alone serves this family: the container has no address in it.
-        return [Rule(chain, (*address, *match, *note, *proxy)) for chain in ("PREROUTING", "OUTPUT")] if proxied else []
+        return [Rule(chain, (*address, *match, *note, *redirect)) for chain in CHAINS] if proxy else []
     target = ("-j", "DNAT", "--to-destination", engine.option("--to-destination") or "")
     bridge = _bridge(engine)
-    if not proxied:
-        return [Rule(chain, (*address, *match, *note, *target)) for chain in ("PREROUTING", "OUTPUT")]
-    outside = ("!", "-i", bridge) if bridge else ()
-    found = [Rule("PREROUTING", (*address, *outside, *match, *note, *target))]
+    if not bridge:
+        return [Rule(chain, (*address, *match, *note, *target)) for chain in CHAINS]
+    found = [Rule("PREROUTING", (*address, "!", "-i", bridge, *match, *note, *target))]
     # REDIRECT leads to an address of its own choice, on which a proxy that is bound to one address does not listen.
     bound = ("-j", "DNAT", "--to-destination", f"{_host(port)}:{port.free_port}")
-    if bridge:
-        # From the copy's own network the answers would not come back by way of the host.
-        inside = proxy if port.everywhere else bound
-        found.append(Rule("PREROUTING", (*address, "-i", bridge, *match, *note, *inside)))
+    served = redirect if port.everywhere else bound
+    # From the copy's own network the answers would not come back by way of the host.
+    found.append(Rule("PREROUTING", (*address, "-i", bridge, *match, *note, *served)))
     if port.family == 6:
-        found.append(Rule("OUTPUT", (*address, *match, *note, *(proxy if port.everywhere else bound))))
+        found.append(Rule("OUTPUT", (*address, *match, *note, *served)))
     elif port.everywhere:
-        found.append(Rule("OUTPUT", ("-d", LOOPBACK, *match, *note, *proxy)))
+        found.append(Rule("OUTPUT", ("-d", LOOPBACK, *match, *note, *redirect)))
         found.append(Rule("OUTPUT", ("!", "-d", LOOPBACK, *match, *note, *target)))
     elif port.host_ip.startswith("127."):
         found.append(Rule("OUTPUT", (*address, *match, *note, *bound)))
@@ -156,6 +165,10 @@ class Tables:
         """The rules that a program shows; None when it cannot (no such table in this kernel, or not root)."""
         done = self._run([program, "-w", WAIT, "-t", "nat", "-S"])
         return parse(done.stdout) if done.returncode == 0 else None
+
+    def each(self) -> list[list[Rule]]:
+        """The rules that each of the programs shows."""
+        return [rules for program in self.programs if (rules := self.rules(program)) is not None]
 
     def engines(self, ports: Sequence[tuple[int, int]]) -> str | None:
         """The program in whose rules the engine's are, for these pairs of host and container port."""
