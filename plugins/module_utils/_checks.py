@@ -148,6 +148,8 @@ def summary_table(summary: Mapping[str, Any]) -> list[str]:
         lines.append("-" * WIDTH)
     if summary.get("revision"):
         lines += _wrapped("  source  ", revision_line(summary["revision"]))
+    if summary.get("workers"):
+        lines += _wrapped("  number  ", " ".join(summary["workers"]["reasons"]))
     for action in summary["actions"]:
         lines += _wrapped("  left    ", action)
     lines.append("Everything is proven." if summary["fixed"] else "NOT everything is proven; see above.")

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from role_play import play_roles
 
@@ -76,3 +78,26 @@ def test_the_number_that_is_announced_is_the_one_that_is_set_for_that_service_al
     services = yaml.safe_load((tmp_path / "compose.yml").read_text())["services"]
     # 80 % of 1 GiB have room for three, 80 % of 700 MiB for two.
     assert [services[name]["command"][-1] for name in ("backend", "other")] == ["3", "2"]
+
+
+@pytest.mark.parametrize("count", ["auto", "2"])
+def test_the_arithmetic_of_a_computed_number_is_in_the_report(tmp_path: Path, count: str) -> None:
+    (tmp_path / "compose.yml").write_text(COMPOSE + "    mem_limit: 1g\n")
+    check = {"issue": "Workers dying", "check": "x", "status": "pass", "evidence": "they live"}
+    variables = {
+        "application_project_src": str(tmp_path),
+        "workers_count": count,
+        "workers_memory_per_worker": "250m",
+        "verify_results": [check],
+        "report_dir": str(tmp_path / "report"),
+    }
+    engine = engine_without_containers(tmp_path)
+    done = play_roles(tmp_path, ["workers:check", "report"], {"host": variables}, programs=engine)
+    assert done.returncode == 0, done.stdout
+    report = json.loads((tmp_path / "report" / "host.json").read_text())
+    arithmetic = (
+        "The budget is 819 MiB: the limit of 1.00 GiB less 20% headroom. total(n) = 0 MiB shared + n * 250 MiB per"
+    )
+    shown = " ".join(done.stdout.split())
+    assert (arithmetic in shown) is (count == "auto")
+    assert report.get("workers", {}).get("workers") == (3 if count == "auto" else None)
