@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,14 @@ NAMES = sorted(path.name for path in ROLES.iterdir())
 def load(role: str, file: str) -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load((ROLES / role / file).read_text(encoding="utf-8"))
     return content
+
+
+def tasks_of(listed: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The tasks of a play, those in blocks included."""
+    for task in listed:
+        yield task
+        for part in ("block", "rescue", "always"):
+            yield from tasks_of(task.get(part, []))
 
 
 @pytest.mark.parametrize("role", NAMES)
@@ -53,7 +62,32 @@ def test_every_task_file_that_a_playbook_names_has_an_argument_specification(rol
     specified = load(role, "meta/argument_specs.yml")["argument_specs"]
     for playbook in (ROLES.parent / "playbooks").glob("*.yml"):
         for play in yaml.safe_load(playbook.read_text(encoding="utf-8")):
-            for task in play.get("tasks", []):
+            for task in tasks_of(play.get("tasks", [])):
                 used = task.get("ansible.builtin.import_role", {})
                 if used.get("name") == f"composeops.hotfix.{role}":
                     assert used.get("tasks_from", "main") in specified
+
+
+CHANGING = ["apply", "retire_keys", "rollback", "rotate_keys", "tune_workers"]
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_playbooks_let_go_of_the_lock_however_they_end(name: str) -> None:
+    """All that stands in a run between the lock and its end is in one block, with `always`."""
+    ((play,),) = [yaml.safe_load((ROLES.parent / "playbooks" / f"{name}.yml").read_text(encoding="utf-8"))]
+    *before, block = play["tasks"]
+    assert play["vars"]["deploy_unlock_follows"] is True
+    assert play["max_fail_percentage"] == 0
+    parts = [task["ansible.builtin.import_role"] for task in block["always"]]
+    assert parts == [{"name": "composeops.hotfix.deploy", "tasks_from": "unlock"}]
+    used = [task.get("ansible.builtin.import_role", {}) for task in tasks_of(before)]
+    assert not [role for role in used if role.get("name", "").endswith(".deploy") and role.get("tasks_from") != "kept"]
+    assert block["always"][0].get("tags", ["always"]) == ["always"]
+    tagged = any("tags" in task for task in tasks_of(play["tasks"]))
+    assert tagged == ("tags" in block["always"][0])
+
+
+def test_playbooks_that_change_nothing_take_no_lock() -> None:
+    others = {path.stem for path in (ROLES.parent / "playbooks").glob("*.yml")} - set(CHANGING)
+    for name in others:
+        assert "hotfix.deploy" not in (ROLES.parent / "playbooks" / f"{name}.yml").read_text(encoding="utf-8")
