@@ -58,10 +58,21 @@ def exclusive(service: Mapping[str, Any]) -> bool:
 def obstacles(
     service: Mapping[str, Any], inspect: Mapping[str, Any], shareable: Sequence[str], *, only_one: bool = False
 ) -> list[str]:
-    """Why a second copy of the service cannot run beside the first, from what the files and the container say.
+    """Why the service cannot be handed over to a second copy of it, from what the files and the container say.
 
     :param service: the service as Compose resolves it.
     :param inspect: the running container.
+    :param shareable: as for :func:`shared_writable`.
+    :param only_one: the operator says that there may be only one.
+    """
+    found = side_by_side(service, shareable, only_one=only_one)
+    return [*found, *_ports(_container.published_ports(inspect), service)]
+
+
+def side_by_side(service: Mapping[str, Any], shareable: Sequence[str], *, only_one: bool = False) -> list[str]:
+    """Why a second container of the service cannot run beside the first, whatever leads to them.
+
+    :param service: the service as Compose resolves it.
     :param shareable: as for :func:`shared_writable`.
     :param only_one: the operator says that there may be only one.
     """
@@ -85,7 +96,7 @@ def obstacles(
             found.append(f"it has a fixed address in the network {name}")
     if service.get("mac_address"):
         found.append("it has a fixed hardware address")
-    return [*found, *_ports(_container.published_ports(inspect), service)]
+    return found
 
 
 def replicas(service: Mapping[str, Any]) -> int:

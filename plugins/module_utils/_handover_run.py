@@ -3,38 +3,28 @@
 
 from __future__ import annotations
 
-import inspect as source
 import os
 import secrets
-import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from ansible_collections.composeops.hotfix.plugins.module_utils import (
-    _cgroup,
     _connections,
     _container,
     _handover,
-    _handover_guard,
-    _journal,
     _made_with,
     _netfilter,
+    _takeover,
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_run import explained
-from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker, Port, run_command
+from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker, Port
 from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import (
     find_container,
     named_container,
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._kernel_files import kernel_text
-from ansible_collections.composeops.hotfix.plugins.module_utils._netfilter import MARK, Published, Tables
-
-GRACE = 10.0  # seconds that Docker gives a container to stop when nobody says otherwise
-OVERHEAD = 60.0  # seconds that the engine may take beyond that
+from ansible_collections.composeops.hotfix.plugins.module_utils._netfilter import Published, Tables
 
 
 class HandoverRun:
@@ -101,7 +91,8 @@ class HandoverRun:
                 self._lead(copy)
         if inspect is not None and inspect["State"]["Running"] and not self.check:
             self.result["drained"] = self._drain(inspect)
-        self._note("handover begun", f"new connections lead to {copy['Name'].lstrip('/')}")
+        if not self.check:
+            _takeover.note(self.params, "handover begun", f"new connections lead to {copy['Name'].lstrip('/')}")
 
     def remove(self) -> None:
         """Take the rules and the copy away."""
@@ -115,7 +106,8 @@ class HandoverRun:
         for copy in copies:
             self.result["stand_in"] = described(copy)
             drained = self._take_away(copy)
-            self._note("handover ended", f"{copy['Name'].lstrip('/')} removed, {drained['left']} connections cut")
+            done = f"{copy['Name'].lstrip('/')} removed, {drained['left']} connections cut"
+            _takeover.note(self.params, "handover ended", done)
 
     def copies(self) -> list[dict[str, Any]]:
         """The copies that there are of the service, of this run or of one that was killed."""
@@ -137,7 +129,7 @@ class HandoverRun:
         found = _handover.obstacles(service, inspect, shareable, only_one=only_one)
         if found:
             return found
-        return [reason for reason in (self._network_obstacle(inspect), self._memory_obstacle(inspect)) if reason]
+        return [reason for reason in (self._network_obstacle(inspect), _takeover.memory_obstacle(inspect)) if reason]
 
     def differs(self, inspect: dict[str, Any]) -> bool:
         """Whether Compose would make another container."""
@@ -166,12 +158,6 @@ class HandoverRun:
             return "the port is published for IPv6 as well, and ip6tables does not show its rules"
         return None
 
-    def _memory_obstacle(self, inspect: dict[str, Any]) -> str | None:
-        memory = _cgroup.memory(inspect["State"]["Pid"], inspect["Id"])
-        known = [figure for figure in (memory.limit, memory.peak or memory.usage) if figure is not None]
-        available, total = _handover.meminfo(kernel_text("/proc/meminfo"))
-        return _handover.memory_obstacle(min(known) if known else None, available, total)
-
     def _start(self, inspect: dict[str, Any]) -> None:
         name = f"{inspect['Name'].lstrip('/')}-handover-{secrets.token_hex(3)}"
         words = [
@@ -194,17 +180,17 @@ class HandoverRun:
                 *words,
                 self.params["service"],
                 unset=self.project.variables(),
-                timeout=OVERHEAD * 5,
+                timeout=_takeover.OVERHEAD * 5,
             )
         self.result.update(changed=True, stand_in=described(self.docker.inspect(name)))
-        self._note("copy started", name)
+        _takeover.note(self.params, "copy started", name)
 
     def _lead(self, copy: dict[str, Any]) -> None:
         ports = _container.published_ports(copy)
         pairs = published(_container.published_ports(named_container(self.docker, self.params)), ports)
         proxy = self._proxied(pairs)
         plan = [(family, *self._rules(family, pairs, copy, proxy=proxy)) for family in _netfilter.FAMILIES]
-        self._guard(copy, [program for _family, program, rules in plan if rules])
+        _takeover.guard(copy, [program for _family, program, rules in plan if rules])
         for family, program, rules in plan:
             Tables(family).insert(program, rules)
 
@@ -230,38 +216,14 @@ class HandoverRun:
             found += _netfilter.handing_over(pair, rules, proxy=proxy, copy=copy["Id"][:12])
         return program, found
 
-    def _guard(self, copy: dict[str, Any], programs: Sequence[str]) -> None:
-        """Have the rules taken away when the copy's process ends, whatever becomes of this run."""
-        pid = copy["State"]["Pid"]
-        started = _handover_guard.start_time(pid)
-        text = source.getsource(_handover_guard)
-        words = [sys.executable, "-c", text, str(pid), started, MARK + copy["Id"][:12], *programs]
-        unit = f"composeops-hotfix-handover-{copy['Id'][:12]}"
-        systemd = shutil.which("systemd-run")
-        if systemd and os.path.isdir("/run/systemd/system"):
-            # Of its own, so that it outlives the connection that started this module.
-            describe = "--description=Ends a handover of composeops.hotfix when its copy ends"
-            done = run_command([systemd, "--quiet", "--collect", f"--unit={unit}", describe, "--", *words])
-            if done.returncode == 0:
-                return
-        null = subprocess.DEVNULL
-        subprocess.Popen(words, stdin=null, stdout=null, stderr=null, start_new_session=True, close_fds=True, cwd="/")
-
     def _take_away(self, copy: dict[str, Any]) -> dict[str, Any]:
         """Remove one copy: first its rules, then, when nobody is connected any more, the container."""
         identity = copy["Id"][:12]
         led = sum(Tables(family).remove(identity.__eq__) for family in _netfilter.FAMILIES)
         drained = self._drain(copy) if led and copy["State"]["Running"] else dict(self.result["drained"])
         self.result["drained"] = drained
-        grace = self._grace()
-        if copy["State"]["Running"]:
-            self.docker.run("stop", f"--time={int(grace)}", copy["Id"], check=False, timeout=grace + OVERHEAD)
-        self.docker.run("rm", "--force", "--volumes", copy["Id"])
+        _takeover.end(self.docker, copy, _takeover.grace(self.project, self.params["service"]))
         return drained
-
-    def _grace(self) -> float:
-        service = self.project.resolved(self.params["service"])
-        return max(_handover.seconds(str(service.get("stop_grace_period") or ""), GRACE), 1.0)
 
     def _drain(self, inspect: dict[str, Any]) -> dict[str, Any]:
         ports = {port.container_port for port in _container.published_ports(inspect)}
@@ -287,12 +249,6 @@ class HandoverRun:
                 remedy="Start one with state: started, and see its log when it ends by itself",
             )
         return copies[0]
-
-    def _note(self, action: str, result: str) -> None:
-        if self.params["state_dir"] and not self.check:
-            folder = _journal.project_folder(self.params["state_dir"], self.params["project_src"])
-            with _journal.held(folder, self.params["project_src"]):
-                _journal.append(folder, action, result=result)
 
 
 def described(copy: dict[str, Any]) -> dict[str, Any]:
