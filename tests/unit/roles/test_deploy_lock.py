@@ -19,11 +19,12 @@ from role_play import PROGRAM
 
 DEPLOY = "composeops.hotfix.deploy"
 PARTS = {part: {"ansible.builtin.import_role": {"name": DEPLOY, "tasks_from": part}} for part in ("lock", "unlock")}
-FAILING = {
-    "name": "Stage",
-    "ansible.builtin.command": {"argv": ["test", "{{ inventory_hostname }}", "!=", "{{ fails | default('') }}"]},
-    "changed_when": False,
-}
+
+
+def failing(when: str) -> dict[str, Any]:
+    """A task that fails on the host which a variable names."""
+    argv = ["test", "{{ inventory_hostname }}", "!=", f"{{{{ {when} | default('') }}}}"]
+    return {"name": when, "ansible.builtin.command": {"argv": argv}, "changed_when": False}
 
 
 def step(name: str) -> dict[str, Any]:
@@ -52,9 +53,11 @@ PLAY = {
                     "ansible.builtin.shell": "timeout 60 sh -c 'until test -e {{ folder }}/go; do sleep 0.1; done'",
                     "when": "waits | default(false)",
                 },
-                FAILING,
+                failing("fails"),
                 PARTS["lock"],
                 step("deployed"),
+                failing("fails_late"),
+                step("proven"),
             ],
             "always": [PARTS["unlock"]],
         }
@@ -109,9 +112,9 @@ class Fleet:
         output = process.communicate(timeout=120)[0]
         return process.returncode, " ".join(output.split())
 
-    def waiting(self, host: str = "a") -> subprocess.Popen[str]:
+    def waiting(self, host: str = "a", **variables: Any) -> subprocess.Popen[str]:
         """A run that has the lock and goes on when it is told to."""
-        process = self.start("--limit", host, waits=True)
+        process = self.start("--limit", host, waits=True, **variables)
         end = time.monotonic() + 60
         while not self.reached("staged", host):
             assert process.poll() is None and time.monotonic() < end, process.communicate()[0]
@@ -180,7 +183,7 @@ def test_held_by_a_run_that_lives(fleet: Fleet) -> None:
 
 
 def test_by_force_and_then_the_other_one_stops(fleet: Fleet) -> None:
-    first = fleet.waiting()
+    first = fleet.waiting(deploy_lock_force=True)
     held = json.loads(fleet.lock().read_text())
     code, output = fleet.run("--limit", "a", deploy_lock_force=True)
     assert code == 0, output
@@ -262,6 +265,15 @@ def test_a_host_that_fails_stops_the_others_and_frees_its_project(fleet: Fleet, 
     if batches[0] == 2:
         assert "a failed, so that b is not changed any further" in output
         assert fleet.journal("b")[-1] == ("run ended", "failed")
+
+
+def test_a_host_that_fails_late_lets_its_batch_end_and_the_next_one_not_begin(fleet: Fleet) -> None:
+    code, output = fleet.run("--limit", "a,b,c", batches=[2, 1], fails_late="a")
+    assert code == 2
+    assert [fleet.reached("proven", name) for name in ("a", "b", "c")] == [False, True, False]
+    assert not fleet.reached("staged", "c")
+    assert "The run failed on a for the reason above, so that no further host is changed." in output
+    assert (fleet.journal()[-1], fleet.journal("b")[-1]) == (("run ended", "failed"), ("run ended", "ok"))
 
 
 def test_a_lock_that_one_host_does_not_get_stops_all(fleet: Fleet) -> None:

@@ -69,6 +69,11 @@ def test_a_state_that_was_left_half_done_is_returned_from() -> None:
     assert _history.previous(story("A>B B?"), ["A", "B"], lambda name: False) == "B"
 
 
+def test_a_state_that_was_kept_beside_an_open_transaction_comes_after_it() -> None:
+    entries = [*story("A>B B?"), {"action": "kept", "id": "K"}, {"action": "present", "id": "B", "result": "continued"}]
+    assert _history.states(entries) == ["A", "B", "K"]
+
+
 def test_keys_that_stay_make_another_state_of_the_one_that_was_returned_to() -> None:
     entries = story("A>B B>C C<B")
     entries[-1]["id"] = "b"

@@ -84,6 +84,7 @@ def test_who_may_have_it(
 @pytest.mark.parametrize(("facts", "ask"), [(SAME, True), (OTHER, False), ({**SAME, "machine": ""}, False)])
 def test_only_the_same_controller_can_tell_whether_the_process_lives(facts: dict[str, str], ask: bool) -> None:
     assert judged(lock_of(facts)).ask is ask
+    assert judged(lock_of(facts), ended="bbbb", working="compose_up (process 5)").ask is False
     assert _lock.same_controller({**OURS, "machine": ""}, {**OURS, "machine": ""}) is False
 
 
@@ -194,6 +195,18 @@ def test_a_damaged_one_is_nobodys(place: tuple[str, str], text: str) -> None:
     with pytest.raises(HotfixError, match=r"lock\.json: this lock is damaged\. Remove it if no run is at work\."):
         _lock.take(*place, OURS)
     assert path.read_text() == text
+
+
+def test_where_folders_cannot_be_held_the_file_itself_is_made_once(
+    place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _lock.take(*place, OURS)
+    before = Path(place[0], _journal.LOCK).read_bytes()
+    monkeypatch.setattr(_lock, "read", lambda folder: None)  # as before the other run had made it
+    with pytest.raises(HotfixError, match="another run took this lock at the same moment"):
+        _lock.take(*place, SAME)
+    assert Path(place[0], _journal.LOCK).read_bytes() == before
+    assert sorted(os.listdir(place[0])) == [_journal.JOURNAL, _journal.LOCK, "source"]
 
 
 RACE = """
