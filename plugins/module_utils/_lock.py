@@ -274,7 +274,8 @@ def release(folder: str, project_src: str, run: str, host: str, result: str, *, 
         lock = read(folder)
         if lock is None or lock.run != run:
             return False
-        _journal.append(folder, "run ended", run=run, result=result)
+        with contextlib.suppress(HotfixError):  # a full disk must not keep the lock
+            _journal.append(folder, "run ended", run=run, result=result)
         left = [name for name in lock.hosts if name != host]
         path = os.path.join(folder, _journal.LOCK)
         if left:

@@ -155,6 +155,17 @@ def test_taken_renewed_by_each_host_and_let_go(place: tuple[str, str]) -> None:
     assert _lock.take(*place, SAME) == _lock.Outcome(True)
 
 
+def test_let_go_of_on_a_full_disk(place: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    _lock.take(*place, OURS)
+
+    def full(*_words: Any, **_more: Any) -> None:
+        raise HotfixError("cannot write this file: No space left on device")
+
+    monkeypatch.setattr(_journal, "append", full)
+    assert _lock.release(*place, "aaaa", "droplet", "ok") is True
+    assert _lock.read(place[0]) is None
+
+
 def test_a_stale_one_is_taken_over_and_that_is_noted(place: tuple[str, str]) -> None:
     _lock.take(*place, OURS)
     assert not _lock.take(*place, SAME, ended="cccc").acquired
