@@ -3,7 +3,7 @@
 """Bounded load on the stand-in droplet's search: so many requests a second, for so long, on this machine only.
 
 The API key comes from the environment variable DROPLET_API_KEY. Prints one line of JSON; exit status 0 means that
-the load ran, whatever was answered.
+the load ran, whatever was answered. SIGTERM ends it before its time.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import ipaddress
 import json
 import os
 import random
+import signal
 import socket
 import sys
 import threading
@@ -75,6 +76,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--seconds", type=bounded(float, 0.1, MAX_SECONDS), default=30, help="for how long (%(default)s)"
     )
+    parser.add_argument("--until", default="", help="a file that ends the load as soon as it exists")
     parser.add_argument(
         "--concurrency",
         type=bounded(int, 1, MAX_CONCURRENCY),
@@ -92,6 +94,7 @@ class Load:
         self._options = options
         self._headers = {"X-API-Key": key, "Connection": "close"}
         self._lock = threading.Lock()
+        self._ended = threading.Event()
         self._random = random.SystemRandom()
         self.statuses: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
@@ -124,6 +127,7 @@ class Load:
 
     def run(self) -> dict[str, object]:
         options = self._options
+        signal.signal(signal.SIGTERM, lambda *_arguments: self._ended.set())
         free = threading.Semaphore(options.concurrency)
         began = time.monotonic()
         sent = 0
@@ -137,10 +141,12 @@ class Load:
         with ThreadPoolExecutor(options.concurrency) as pool:
             for number in range(int(options.rate * options.seconds)):
                 due = began + number / options.rate
-                time.sleep(max(0.0, due - time.monotonic()))
+                self._ended.wait(max(0.0, due - time.monotonic()))
                 # When the server does not keep up, requests are sent later and fewer, never piled up.
                 left = began + options.seconds - time.monotonic()
-                if left <= 0 or not free.acquire(timeout=left):
+                if options.until and os.path.exists(options.until):
+                    break
+                if left <= 0 or self._ended.is_set() or not free.acquire(timeout=left):
                     break
                 pool.submit(one)
                 sent += 1

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ansible_collections.composeops.hotfix.plugins.module_utils._kernel_files import kernel_text
 
 ESTABLISHED = 1
+LISTENING = 10
 # The kernel's name of 127.x.x.x, ::1 and ::ffff:127.x.x.x: words of the processor's byte order, little-endian here.
 LOOPBACK_ENDS = ("7F",)
 LOOPBACK_6 = "00000000000000000000000001000000"
@@ -66,6 +67,17 @@ def served(pid: int, ports: Iterable[int], *, proc: str = "/proc") -> int:
         socket.port in wanted and socket.state == ESTABLISHED and not _loopback(socket.peer)
         for socket in sockets(pid, proc=proc)
     )
+
+
+def listening(pid: int, *, proc: str = "/proc") -> set[int]:
+    """The ports at which a process's network takes connections from outside of the container."""
+    found = set()
+    for name in ("tcp", "tcp6"):
+        for fields in (line.split() for line in kernel_text(f"{proc}/{pid}/net/{name}").splitlines()[1:]):
+            address, _colon, number = fields[1].rpartition(":")
+            if int(fields[3], 16) == LISTENING and not _loopback(address):
+                found.add(int(number, 16))
+    return found
 
 
 def drain(

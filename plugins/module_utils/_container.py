@@ -25,6 +25,8 @@ EXTRA_PATH = "/usr/local/bin:/usr/bin:/bin:/snap/bin"
 # Seconds. An engine that says nothing for a minute hangs; whoever builds or pulls gives its own limit.
 TIMEOUT = 60.0
 NEVER = "0001-01-01T00:00:00Z"
+# How the names of two containers of a service end while one takes over from the other, see _rolling_run.
+INCOMING, OUTGOING = "-incoming", "-outgoing"
 
 # What the docker command prints (20.10 to 29; it is not translated) when it does not reach the engine.
 DENIED = re.compile(r"permission denied.*(connect|docker\.sock)", re.IGNORECASE)
@@ -235,7 +237,7 @@ class Docker:
         if not members and not os.path.isdir(project_src or ""):
             raise HotfixError("there is no such directory", path=project_src, remedy="Check project_src")
         running = [data for data in members if data["State"]["Running"]]
-        candidates = running or members
+        candidates = serving(running or members)
         if len(candidates) > 1:
             names = ", ".join(_name(data) for data in candidates)
             raise HotfixError(
@@ -254,7 +256,8 @@ class Docker:
     ) -> dict[str, Any]:
         """Inspect the one container that is meant: by name or ID, else by project directory and service.
 
-        Of several containers of a service the only running one is taken.
+        Of several containers of a service the only running one is taken, or the one that serves while another one is
+        to take over or on its way out.
 
         :raises HotfixError: naming what was looked for and what there is, when none or several fit.
         """
@@ -425,6 +428,15 @@ def select(members: Iterable[dict[str, Any]], project_src: str, files: Sequence[
         name = project_name(source)
         found = [(la, data) for la, data in labelled if la.project == name and not os.path.isdir(la.working_dir)]
     return [data for _labels, data in sorted(found, key=lambda pair: (pair[0].service, pair[0].number))]
+
+
+def serving(members: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of a service's containers those that serve: not one that is to take over, nor one that is on its way out."""
+    for ends in ((INCOMING, OUTGOING), (OUTGOING,)):
+        found = [data for data in members if not _name(data).endswith(ends)]
+        if found:
+            return found
+    return list(members)
 
 
 def project_name(project_src: str) -> str:

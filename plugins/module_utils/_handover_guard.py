@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Watches over a handover on the host, from beside the run: takes its rules away as soon as the copy's process ends.
 
-Started with this file's text as ``python3 -c`` by the module ``handover``, so it stands alone. Without it, a copy that
-dies after the run was killed would leave rules that lead to nobody.
+Started with this file's text as ``python3 -c`` by the modules ``handover`` and ``rolling``, so it stands alone. Without
+it, a copy that dies after the run was killed would leave rules that lead to nobody. It ends when there are none left.
 
 Arguments: process ID, its start time (field 22 of ``/proc/<pid>/stat``), comment of the rules, iptables programs.
 """
@@ -17,6 +17,9 @@ import subprocess
 import sys
 import time
 
+# Seconds between two looks whether there are rules at all; the first ones are there long before.
+LOOK = 30.0
+
 
 def start_time(pid: int) -> str:
     """When a process started, in clock ticks since the boot; empty when there is none, or it has ended."""
@@ -28,32 +31,46 @@ def start_time(pid: int) -> str:
     return "" if fields[0] in "ZX" else fields[19]
 
 
-def wait(pid: int, started: str) -> None:
-    """Return when the process has ended."""
+def wait(pid: int, started: str, seconds: float) -> bool:
+    """Wait until the process has ended, for so many seconds at most; whether it has."""
+    deadline = time.monotonic() + seconds
     with contextlib.suppress(AttributeError, OSError):
         # Linux 5.3 tells at once; older kernels are asked again and again.
         descriptor = os.pidfd_open(pid)
-        if start_time(pid) == started:
-            select.select([descriptor], [], [])
+        try:
+            if start_time(pid) == started:
+                select.select([descriptor], [], [], seconds)
+        finally:
+            os.close(descriptor)
     while start_time(pid) == started:
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.2)
+    return True
+
+
+def rules(comment: str, program: str) -> list[list[str]]:
+    """All rules with this comment, as words."""
+    command = [program, "-w", "10", "-t", "nat", "-S"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    found = [shlex.split(line) for line in done.stdout.decode("utf-8", "replace").splitlines()]
+    return [words for words in found if words[:1] == ["-A"] and comment in words]
 
 
 def remove(comment: str, program: str) -> None:
     """Take out all rules with this comment."""
-    table = [program, "-w", "10", "-t", "nat"]
-    done = subprocess.run([*table, "-S"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
-    for line in done.stdout.decode("utf-8", "replace").splitlines():
-        words = shlex.split(line)
-        if words[:1] == ["-A"] and comment in words:
-            subprocess.run([*table, "-D", *words[1:]], stderr=subprocess.DEVNULL, check=False)
+    for words in rules(comment, program):
+        command = [program, "-w", "10", "-t", "nat", "-D", *words[1:]]
+        subprocess.run(command, stderr=subprocess.DEVNULL, check=False)
 
 
 def main() -> None:
     """Entry point."""
-    pid, started, comment = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-    wait(pid, started)
-    for program in sys.argv[4:]:
+    pid, started, comment, programs = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]
+    while not wait(pid, started, LOOK):
+        if not any(rules(comment, program) for program in programs):
+            return
+    for program in programs:
         remove(comment, program)
 
 

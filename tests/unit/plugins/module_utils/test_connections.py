@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.composeops.hotfix.plugins.module_utils import _connections
-from ansible_collections.composeops.hotfix.plugins.module_utils._connections import Drained, drain, served, sockets
+from ansible_collections.composeops.hotfix.plugins.module_utils._connections import (
+    Drained,
+    drain,
+    listening,
+    served,
+    sockets,
+)
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 REST = "00000000:00000000 00:00000000 00000000 0 0 743180 1 0 100 0 0 10 0"
@@ -42,6 +48,18 @@ def test_connections_from_outside_to_the_port_count(tmp_path: Path) -> None:
     assert served(7, [8000], proc=proc) == 2
     assert served(7, [8000, 40000], proc=proc) == 3
     assert served(8, [8000], proc=proc) == 0
+
+
+def test_ports_that_others_can_connect_to_are_listened_on(tmp_path: Path) -> None:
+    proc = table(
+        tmp_path,
+        ("00000000:1F40", "00000000:0000", "0A"),
+        ("0B00007F:9BA5", "00000000:0000", "0A"),  # the engine's name server
+        ("030013AC:D7F8", "010013AC:0050", "01"),
+        six=(("00000000000000000000000000000000:2328", "00000000000000000000000000000000:0000", "0A"),),
+    )
+    assert listening(7, proc=proc) == {8000, 9000}
+    assert listening(8, proc=proc) == set()
 
 
 def test_a_connection_that_is_listed_twice_counts_once(tmp_path: Path) -> None:

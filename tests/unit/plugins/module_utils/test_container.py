@@ -193,6 +193,24 @@ def test_the_only_running_one_of_several_is_meant(tmp_path: Path) -> None:
     assert answering(listing(old, new)).container(None, str(tmp_path), "backend")["Id"] == "app-backend-2"
 
 
+@pytest.mark.parametrize(
+    ("names", "serves"),
+    [
+        (("x-incoming", "x"), 1),
+        (("x", "x-outgoing"), 0),
+        # Between the two renames; what is on its way out is no longer what others lead to.
+        (("x-incoming", "x-outgoing"), 0),
+        (("x-outgoing",), 0),
+    ],
+)
+def test_the_one_that_serves_is_meant_while_another_takes_over(
+    tmp_path: Path, names: tuple[str, ...], serves: int
+) -> None:
+    members = [{**member(tmp_path, number=number), "Name": f"/{name}"} for number, name in enumerate(names)]
+    found = answering(listing(*members)).container(None, str(tmp_path), "backend")
+    assert found["Name"] == f"/{names[serves]}"
+
+
 def test_several_running_ones_are_named(tmp_path: Path) -> None:
     docker = answering(listing(member(tmp_path), member(tmp_path, number=2)))
     with pytest.raises(HotfixError, match="has 2 containers: app-backend-1, app-backend-2"):

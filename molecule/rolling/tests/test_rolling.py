@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An application that was replaced behind its proxy, seen from outside: HTTP, the engine, the proxy's network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = "/opt/wealth-coach-ai"
+BACKEND = "wealth-coach-ai-backend-1"
+PROXY = "wealth-coach-ai-proxy-1"
+
+# Those that ask for no host would run last, and the order is that of an operator.
+pytestmark = pytest.mark.usefixtures("host")
+
+
+def inspect(host: Any, name: str = BACKEND) -> dict[str, Any]:
+    (container,) = json.loads(host.check_output("docker inspect %s", name))
+    found: dict[str, Any] = container
+    return found
+
+
+def containers(host: Any) -> dict[str, str]:
+    """All containers, those that do not run included: names and IDs."""
+    listed = host.check_output("docker ps --all --no-trunc --format '{{.Names}} {{.ID}}'").splitlines()
+    return dict(line.split() for line in listed)
+
+
+@pytest.fixture(scope="module")
+def before(state: Path) -> dict[str, str]:
+    lines = (state / "containers-before").read_text(encoding="utf-8").splitlines()
+    return {line.split()[0]: line.split()[1] for line in lines}
+
+
+def test_no_request_was_lost_in_either_run(state: Path) -> None:
+    first, second = (json.loads(line) for line in (state / "loads").read_text(encoding="utf-8").splitlines())
+    for load in (first, second):
+        assert load["requests"] > 500
+        assert load["statuses"] == {"200": load["requests"]}, load
+        assert load["errors"] == {}
+
+
+def test_the_service_alone_was_replaced_and_once(host: Any, state: Path, before: dict[str, str]) -> None:
+    now = containers(host)
+    assert sorted(now) == sorted(before)
+    assert [name for name in now if now[name] != before[name]] == [BACKEND]
+    runs = (state / "containers").read_text(encoding="utf-8").split()
+    assert runs == [now[BACKEND]] * 2
+
+
+def test_what_runs_is_what_the_files_say(host: Any, new_key: str) -> None:
+    container = inspect(host)
+    image = host.check_output("docker image inspect --format '{{.Id}}' wealth-coach-ai-backend")
+    assert container["Image"] == image
+    variables = dict(line.split("=", 1) for line in container["Config"]["Env"])
+    (live,) = json.loads(variables["VALID_API_KEYS"])
+    assert hashlib.sha256(live.encode()).hexdigest() == hashlib.sha256(new_key.encode()).hexdigest()
+    assert variables["ENVIRONMENT"] == "production"
+
+
+def test_the_proxy_leads_to_it_and_keeps_no_trace(host: Any, api: Any, new_key: str) -> None:
+    assert api.get("/api/v1/search?q=saving", new_key)[0] == 200
+    assert api.get("/api/v1/search?q=saving", "dev-key-12345")[0] == 401
+    pid = inspect(host, PROXY)["State"]["Pid"]
+    rules = host.check_output(f"nsenter --net=/proc/{pid}/ns/net -- iptables -t nat -S")
+    assert "DOCKER_OUTPUT" in rules and "composeops" not in rules
+
+
+def test_compose_takes_it_for_its_own(host: Any, api: Any) -> None:
+    was = containers(host)
+    host.check_output(f"cd {PROJECT} && docker compose up --detach")
+    assert containers(host) == was
+    assert api.get("/api/v1/health") == (200, '{"status":"healthy"}')
