@@ -167,6 +167,7 @@ class Docker:
         self.environ = dict(os.environ if environ is None else environ)
         self.environ["PATH"] = f"{self.environ.get('PATH', '')}:{EXTRA_PATH}".lstrip(":")
         self._compose: tuple[list[str], str] | None = None
+        self._names: dict[str, str] = {}
 
     def command(self, *args: str) -> list[str]:
         """The argument list of a ``docker`` command.
@@ -284,6 +285,7 @@ class Docker:
         """Run Compose in a project's directory, as the operator would, and return its standard output.
 
         The operator's ``COMPOSE_*`` variables are not passed on: in Compose the shell's variables win over ``.env``.
+        The project keeps the name that its containers have.
 
         :param files: Compose files, relative to ``project_src``; none: those that Compose finds by itself.
         :param args: global options such as ``--profile``, the subcommand and its options.
@@ -294,7 +296,8 @@ class Docker:
         """
         if not os.path.isdir(project_src):
             raise HotfixError("there is no such directory", path=project_src, remedy="Check project_src")
-        command = [*self._compose_command()[0], *(word for name in files for word in ("-f", name)), *args]
+        options = [*self._project_option(project_src), *(word for name in files for word in ("-f", name))]
+        command = [*self._compose_command()[0], *options, *args]
         dropped = set(unset)
         env = {k: v for k, v in self.environ.items() if not k.startswith("COMPOSE_") and k not in dropped}
         result = self._execute(command, cwd=project_src, env=env, timeout=timeout, stdin=stdin)
@@ -368,6 +371,23 @@ class Docker:
         if result.returncode != 0 and not NO_SUCH.search(result.stderr):
             raise self._failure("inspect", result)
         return select(json.loads(result.stdout), project_src, files)
+
+    def _project_option(self, project_src: str) -> list[str]:
+        """The name that the project's containers were made with, where it is not that of the directory.
+
+        Compose would make others beside them when somebody started them with ``-p``, which no file tells.
+        """
+        folder = os.path.realpath(project_src)
+        if folder not in self._names:
+            words = ("--filter", f"label={LABEL}project.working_dir={folder}", "--format", "{{json .Labels}}")
+            listed = ""
+            with contextlib.suppress(HotfixError):
+                listed = self.run("ps", "--all", *words, check=False).stdout
+            found = {name for line in listed.splitlines() for name in re.findall(rf"{LABEL}project=([^,\"]+)", line)}
+            # A directory may hold several projects, such as one for staging; then the files have to say which.
+            self._names[folder] = found.pop() if len(found) == 1 else ""
+        name = self._names[folder]
+        return ["-p", name] if name and name != project_name(folder) else []
 
     def _compose_command(self) -> tuple[list[str], str]:
         if self._compose is None:

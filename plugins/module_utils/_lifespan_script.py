@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Starts and stops an ASGI application in this process, and counts its Redis connections in between and afterwards.
 
+Where that is all that is wanted, it is only imported.
+
 The text of this file is handed to the Python of the application's own image (3.8 or newer), where nothing else of the
 collection is: it needs the standard library only. The end of a process closes its sockets whatever its code does, so
 what is open after the shutdown is counted while the process still lives.
@@ -120,7 +122,11 @@ async def request(lifespan: Lifespan, path: str) -> None:
 
 async def probe(options: dict[str, Any], result: dict[str, Any]) -> None:
     """Start, count, stop, count again; ``result`` is filled on the way, so that a timeout shows how far it came."""
-    lifespan = Lifespan(load(options["application"], options["factory"]))
+    application = load(options["application"], options["factory"])
+    result["imported"] = True
+    if options.get("only_import"):
+        return
+    lifespan = Lifespan(application)
     result["startup"] = await lifespan.step("startup")
     result["error"] = lifespan.error
     if result["startup"] != "complete":
@@ -150,6 +156,8 @@ def main() -> None:
         "connections_before": 0,
         "connections_after": None,
         "error": None,
+        "imported": False,
+        "from_system": False,
     }
 
     def finish(*_signal: object) -> None:
@@ -171,6 +179,7 @@ def main() -> None:
         asyncio.run(probe(options, result))
     except BaseException as error:
         result["error"] = type(error).__name__
+        result["from_system"] = isinstance(error, OSError)
     finish()
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Proves whether an application closes Redis when it stops: its own image, started and stopped once, in a container.
 
+Or only whether that image can import it.
+
 The running service is not touched. What stays is what any worker of the application leaves when it starts and stops.
 """
 
@@ -210,6 +212,39 @@ class Probe:
             self._remove(self.name)
         found = read_result(output, mark)
         return {"application": app.name, **verdict(found, output, redis_port)}
+
+    def imports(self, override: str | None) -> dict[str, Any]:
+        """Only import the application, and remove the container again whatever happens.
+
+        What the operating system refuses in this container (OSError) it may grant in the service's, and is no verdict.
+
+        :raises HotfixError: as :meth:`run`.
+        """
+        service, image = self._service()
+        app = application(_argv(service, image), override)
+        mark = f"composeops-probe-{secrets.token_hex(8)}"
+        options = {
+            "application": app.name,
+            "factory": False,
+            "folders": app.folders,
+            "redis_port": 0,
+            "only_import": True,
+            "timeout": self.timeout,
+            "mark": mark,
+        }
+        self.sweep()
+        try:
+            output = self._output(app.python, json.dumps(options), volumes(service) if self.isolated else [])
+        finally:
+            self._remove(self.name)
+        found = read_result(output, mark) or {"imported": False, "error": None}
+        is_verdict = bool(found.get("error")) and found["error"] != "timeout" and not found["from_system"]
+        return {
+            "application": app.name,
+            "imported": found["imported"],
+            "refuted": not found["imported"] and is_verdict,
+            "error": found["error"],
+        }
 
     def _service(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The service as Compose resolves it, and the configuration of its image."""

@@ -32,6 +32,11 @@ class Load:
         found: dict[str, Any] = json.loads(self._process.communicate()[0])
         return found
 
+    def stop(self) -> dict[str, Any]:
+        """As :meth:`result`, now."""
+        self._process.terminate()
+        return self.result()
+
 
 class Host:
     """A stand-in droplet of this checkout.

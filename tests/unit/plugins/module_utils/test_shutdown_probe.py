@@ -276,6 +276,28 @@ def test_a_container_is_started_as_the_service_and_removed(tmp_path, port):
     assert command_line.removed == [one.name]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (APPLICATION, (True, False, None)),
+        ("import nothing_of_that_name\n", (False, True, "ModuleNotFoundError")),
+        ("app = int('[not a number]')\n", (False, True, "ValueError")),
+        ("import sys; sys.exit(3)\n", (False, True, "SystemExit")),
+        # The service itself may be given what this container is not.
+        ("open('/nowhere/at/all')\n", (False, False, "FileNotFoundError")),
+        ("import time; time.sleep(60)\n", (False, False, "timeout")),
+    ],
+)
+@pytest.mark.usefixtures("docker_on_path")
+def test_only_what_is_proven_counts_against_an_import(tmp_path, port, text, expected):
+    (tmp_path / "main.py").write_text(text)
+    command_line = CommandLine(tmp_path, port)
+    one = Probe(Docker(command_line), str(tmp_path), (), "backend", 2, isolated=False)
+    found = one.imports(None)
+    assert (found["imported"], found["refuted"], found["error"]) == expected
+    assert command_line.removed == [one.name]
+
+
 MOUNTS = [
     {"type": "volume", "source": "data", "target": "/app/data"},
     {"type": "bind", "source": "/srv/shop/uploads", "target": "/app/uploads"},

@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Real faults during a deployment of the stand-in's application: ``make faults`` makes a droplet for it.
+
+After each one the service answers, the files are whole, nothing secret was shown, the message names cause and remedy,
+and the same run succeeds once the fault is gone and leaves nothing behind.
+
+One fault cannot be made here: a container may not set the clock of its host. What a clock that went back leaves in the
+project's state, times that lie ahead, is written there instead.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+from host import PROJECT, Host
+
+ENV = f"{PROJECT}/.env"
+MAIN = f"{PROJECT}/backend/main.py"
+ROUTES = f"{PROJECT}/backend/api/routes.py"
+STATE = "/var/lib/composeops"
+# What is short enough to be part of any text is no secret.
+SECRET = re.compile(r"^(?:VALID_API_KEYS|JWT_SECRET_KEY|OPENAI_API_KEY)=.*?([A-Za-z0-9_-]{12,})", re.MULTILINE)
+PLAIN = {"verify_watch_seconds": 0, "verify_shutdown": False, "deploy_health_timeout": 20, "report_dir": ""}
+HEALTHY = '{"status":"healthy"}'
+
+
+class Fault(NamedTuple):
+    """One fault.
+
+    :ivar make: a script on the droplet, before the run.
+    :ivar undo: a script on the droplet, after it.
+    :ivar says: what the message has to hold: the cause, and what to do.
+    :ivar at: the task at whose beginning ``strike`` is called.
+    :ivar away: the service may be away meanwhile, since the fault takes it away.
+    :ivar tag: the concern that the run is limited to.
+    """
+
+    make: str = ""
+    undo: str = ""
+    says: tuple[str, ...] = ()
+    at: str = ""
+    strike: Callable[[Host, subprocess.Popen[str]], None] | None = None
+    away: bool = False
+    tag: str = "env"
+    fails: bool = True
+    options: tuple[str, ...] = ()
+    variables: dict[str, Any] = {}  # noqa: RUF012  (never changed)
+
+
+def kill(_droplet: Host, run: subprocess.Popen[str]) -> None:
+    """End the run as a closed laptop does, together with the connections that it shares."""
+    subprocess.run(["pkill", "-KILL", "-f", "ControlPersist"], check=False)
+    os.killpg(run.pid, signal.SIGKILL)
+
+
+def on_droplet(script: str) -> Callable[[Host, subprocess.Popen[str]], None]:
+    """Run a script on the droplet."""
+    return lambda droplet, _run: print(droplet.sh(script, check=False))
+
+
+def reboot(droplet: Host, _run: subprocess.Popen[str]) -> None:
+    """Reboot the droplet."""
+    subprocess.run(["docker", "restart", "--time", "20", droplet.container], check=True, capture_output=True)
+
+
+SAID: list[str] = []
+
+
+def second_run(droplet: Host, run: subprocess.Popen[str], *, elsewhere: bool = False) -> None:
+    """Hold the run, and begin another one, which has to end by itself; what it says goes into ``SAID``.
+
+    :param elsewhere: make the lock that of a run on another controller.
+    """
+    lock = f"{STATE}/wealth-coach-ai/lock.json"
+    os.killpg(run.pid, signal.SIGSTOP)
+    try:
+        if elsewhere:
+            change = 'd["facts"].update(controller="laptop-of-somebody", machine="1", run="feedfacefeedface")'
+            droplet.sh(
+                f'cp {lock} /root/lock; python3 -c \'import json; d = json.load(open("{lock}")); {change}; '
+                f'json.dump(d, open("{lock}", "w"))\''
+            )
+        status, output = Round(droplet).run(Fault())
+        assert status != 0, output[-3000:]
+        assert "changed=0" in output, output[-3000:]
+        SAID.append(output)
+        if elsewhere:
+            droplet.sh(f"cat /root/lock > {lock}")
+    finally:
+        os.killpg(run.pid, signal.SIGCONT)
+
+
+def edit(path: str, text: str) -> dict[str, str]:
+    """Scripts that add a line at the beginning of a file, and take the file's text back."""
+    return {
+        "make": f"cp -p {path} /root/kept; printf '%s\\n' {text!r} | cat - /root/kept > {path}",
+        "undo": f"cat /root/kept > {path}",
+    }
+
+
+def small(folder: str, options: str) -> dict[str, str]:
+    """Scripts that put a folder on a small file system of its own, and back."""
+    return {
+        "make": f"mkdir -p {folder} /root/kept.d; cp -a {folder}/. /root/kept.d/; "
+        f"mount -t tmpfs -o {options} tmpfs {folder}; cp -a /root/kept.d/. {folder}/; "
+        f"dd if=/dev/zero of={folder}/filler bs=1k 2>/dev/null || true",
+        "undo": f"umount {folder}; rm -rf /root/kept.d",
+    }
+
+
+AGAIN = r"[Rr]un again|run it again"
+FAULTS: dict[str, Fault] = {
+    # Before anything is changed.
+    "git: an edit on the server conflicts with the update": Fault(
+        f"cd {PROJECT}; sed -i 's/await redis_client.close()/await redis_client.shut()/' backend/main.py",
+        f"cd {PROJECT}; git checkout -q backend/main.py",
+        (r"conflict", r"backend/main\.py"),
+        tag="redis",
+    ),
+    ".env is gone": Fault(f"mv {ENV} /root/kept", f"mv /root/kept {ENV}", (r"There is no .*\.env", r"Put it there")),
+    ".env is a directory": Fault(
+        f"mv {ENV} /root/kept; mkdir {ENV}", f"rmdir {ENV}; mv /root/kept {ENV}", (r"\.env", r"directory")
+    ),
+    ".env cannot be read": Fault(
+        f"mv {ENV} /root/kept; ln -s .env {ENV}", f"rm {ENV}; mv /root/kept {ENV}", (r"\.env",)
+    ),
+    ".env has a line that nobody can read": Fault(
+        f"cp -p {ENV} /root/kept; echo 'LOG_LEVEL=\"info' >> {ENV}",
+        f"cat /root/kept > {ENV}",
+        (r"\.env:\d+", r"Correct"),
+    ),
+    "YAML is broken": Fault(
+        f"cp -p {PROJECT}/docker-compose.yml /root/kept; echo '  - [' >> {PROJECT}/docker-compose.yml",
+        f"cat /root/kept > {PROJECT}/docker-compose.yml",
+        (r"docker-compose\.yml:\d+",),
+    ),
+    "no permission": Fault(
+        "id joe >/dev/null 2>&1 || useradd --create-home --shell /bin/bash joe",
+        says=(r"may not be changed by this user", r"become"),
+        options=("-e", "ansible_become_user=joe", "-e", "ansible_become_method=su"),
+    ),
+    "the disk is read-only": Fault(
+        f"mount --bind {PROJECT} {PROJECT}; mount -o remount,ro,bind {PROJECT}",
+        f"umount {PROJECT}",
+        (r"may not be changed",),
+    ),
+    "the disk is nearly full": Fault(
+        variables={"preflight_minimum_free_mb": 10**9}, says=(r"MB left", r"Free some space")
+    ),
+    "the disk is full": Fault(
+        **small(PROJECT, "size=400k"),
+        says=(r"[Nn]o space left",),
+        variables={"preflight_minimum_free_mb": 0, "production_env_backup": True},
+    ),
+    "the disk of the state is full": Fault(**small(STATE, "size=64k"), says=(r"[Nn]o space left", STATE)),
+    "the state is out of inodes": Fault(
+        f"mkdir -p {STATE}; mount -t tmpfs -o nr_inodes=3 tmpfs {STATE}",
+        f"umount {STATE}",
+        (r"[Nn]o space left", STATE),
+    ),
+    "a clock went back": Fault(
+        f"cd {STATE}; sed -i 's/\"20[0-9][0-9]-/\"2099-/g' */journal.jsonl */committed.json */snapshots/*/*.json",
+        fails=False,
+    ),
+    "two runs at once": Fault(
+        at="Keep the present state",
+        strike=second_run,
+        says=(r"run of .*apply", r"[Ww]ait"),
+        fails=False,
+    ),
+    "a run on another controller has the lock": Fault(
+        at="Keep the present state",
+        strike=lambda *run: second_run(*run, elsewhere=True),
+        says=(r"laptop-of-somebody", r"[Ww]ait", r"deploy_lock_force"),
+        fails=False,
+    ),
+    # While the new container is made.
+    "the build fails": Fault(
+        f"cp -p {PROJECT}/Dockerfile /root/kept; echo 'RUN false' >> {PROJECT}/Dockerfile",
+        f"cat /root/kept > {PROJECT}/Dockerfile",
+        (r"false", AGAIN, r"What runs now: what ran before"),
+    ),
+    "an image is missing": Fault(
+        f"cp -p {PROJECT}/Dockerfile /root/kept; sed -i 's/^FROM .*/FROM wealth-coach-gone:1/' {PROJECT}/Dockerfile",
+        f"cat /root/kept > {PROJECT}/Dockerfile",
+        (r"wealth-coach-gone:1", AGAIN),
+    ),
+    "the application cannot be imported": Fault(
+        **edit(MAIN, "raise RuntimeError('broken on purpose')"), says=(r"did not answer", r"broken on purpose", AGAIN)
+    ),
+    "health never comes": Fault(
+        **edit(MAIN, "import time; time.sleep(600)"), says=(r"did not answer .* within 20 s", AGAIN)
+    ),
+    "health lies": Fault(
+        f'cp -p {ROUTES} /root/kept; sed -i \'s/"healthy"/"starting"/\' {ROUTES}',
+        f"cat /root/kept > {ROUTES}",
+        (r"did not answer", r"starting", AGAIN),
+    ),
+    "it ends soon after it was healthy": Fault(
+        **edit(
+            MAIN,
+            "import os, signal, threading; threading.Timer(6, lambda: os.kill(1, signal.SIGTERM)).start()",
+        ),
+        says=(r"ended within|did not answer", AGAIN),
+        away=True,
+    ),
+    "Redis is down": Fault(
+        "docker stop wealth_coach_redis", "docker start wealth_coach_redis", (r"did not answer", AGAIN)
+    ),
+    "a port is taken": Fault(
+        f"""
+        cp -p {PROJECT}/docker-compose.yml /root/kept
+        sed -i 's/      - "8000:8000"/&\\n      - "8081:8001"/' {PROJECT}/docker-compose.yml
+        systemd-run --quiet --collect --unit taken python3 -m http.server 8081
+        """,
+        f"systemctl stop taken; cat /root/kept > {PROJECT}/docker-compose.yml",
+        (r"8081", AGAIN),
+        away=True,
+    ),
+    "the engine is stopped in the middle": Fault(
+        undo="systemctl start docker.socket docker",
+        says=(r"[Dd]ocker|engine",),
+        at="Start a copy of what the service is going to be",
+        strike=on_droplet("systemctl stop docker.socket docker"),
+        away=True,
+    ),
+    "the engine is killed while a copy serves": Fault(
+        at="Recreate the service if it differs from its files",
+        strike=on_droplet("systemctl kill --signal KILL docker; sleep 1"),
+        undo="systemctl reset-failed docker; systemctl start docker.socket docker",
+        away=True,
+    ),
+    "the host reboots while a copy serves": Fault(
+        at="Recreate the service if it differs from its files", strike=reboot, away=True
+    ),
+    "the connection is cut": Fault(
+        at="Recreate the service if it differs from its files",
+        strike=on_droplet("pkill -KILL -f 'sshd(-session)?: root@notty' || pkill -KILL sshd-session"),
+        says=(r"UNREACHABLE|closed|Shared connection",),
+    ),
+    **{
+        f"the run is killed: {task}": Fault(at=task, strike=kill)
+        for task in (
+            "Keep the present state",
+            "Set the production settings",
+            "Build the image while the old container serves",
+            "Wait until the copy answers as a healthy one does",
+            "Recreate the service if it differs from its files",
+            "Lead new connections to the container again, and remove the copy",
+            "Close the transaction with the state that is proven healthy",
+        )
+    },
+}
+
+
+class Round:
+    """One deployment with a fault, and its repetition without."""
+
+    number = 0
+
+    def __init__(self, droplet: Host) -> None:
+        self.droplet = droplet
+        Round.number += 1
+        self.wanted = f"round-{Round.number}"
+
+    def begin(self, fault: Fault) -> subprocess.Popen[str]:
+        """Begin the run."""
+        values = {"ENVIRONMENT": "production", "DEBUG": "false", "RATE_LIMIT_ENABLED": "true", "FAULT": self.wanted}
+        variables = {**PLAIN, "production_env_values": values, **fault.variables}
+        return self.droplet.playbook("apply", "--tags", fault.tag, *fault.options, **variables)
+
+    def run(self, fault: Fault) -> tuple[int, str]:
+        """Its exit status and what it printed, struck in the middle where that is wanted."""
+        process = self.begin(fault)
+        assert process.stdout is not None
+        output, struck = [], not fault.at
+        for line in process.stdout:
+            output.append(line)
+            if not struck and line.startswith("TASK") and fault.at in line and fault.strike is not None:
+                struck = True
+                fault.strike(self.droplet, process)
+        process.wait(timeout=60)
+        assert struck, f"there was no task {fault.at}:\n{''.join(output)[-3000:]}"
+        return process.returncode, "".join(output)
+
+    def answers(self, seconds: float) -> bool:
+        """Whether the application answers as a healthy one does, within some seconds."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                with urllib.request.urlopen(f"{self.droplet.url}/api/v1/health", timeout=5) as answer:
+                    if answer.read().decode() == HEALTHY:
+                        return True
+            except OSError:
+                pass
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.5)
+
+    def env(self) -> str:
+        """The environment file without the line that the runs change."""
+        return "".join(
+            line for line in self.droplet.sh(f"cat {ENV}").splitlines(keepends=True) if not line.startswith("FAULT=")
+        )
+
+    def left_behind(self) -> str:
+        """What a run has to take away again."""
+        return self.droplet.sh(f"""
+            docker ps -aq --filter label=composeops.hotfix.handover
+            iptables -t nat -S | grep composeops || true
+            find {PROJECT} -name '.*.tmp' -o -name '*.composeops-new'
+            ls {STATE}/wealth-coach-ai/lock.json {STATE}/wealth-coach-ai/transaction.json 2>/dev/null || true
+        """)
+
+
+passed: list[str] = []
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault(droplet: Host, name: str, figure: Callable[[str], None]) -> None:
+    fault, this = FAULTS[name], Round(droplet)
+    assert this.answers(60)
+    before = this.env()
+    owner = droplet.sh(f"stat -c '%a %u %g' {ENV}")
+    secrets = set(SECRET.findall(before))
+    assert secrets
+    droplet.sh(fault.make)
+    load = None if fault.away else droplet.load(rate=10, seconds=600)
+    try:
+        status, output = this.run(fault)
+    finally:
+        # The droplet may have been rebooted: /root/kept and the files are on its disk.
+        droplet.sh(fault.undo, check=False)
+    assert (status != 0) is fault.fails, output[-3000:]
+    output += "".join(SAID)
+    SAID.clear()
+    for text in fault.says:
+        assert re.search(text, output), f"it does not say {text}:\n{output[-3000:]}"
+    assert not [secret for secret in secrets if secret in output]
+    assert this.answers(90 if fault.away else 0), "the service does not answer"
+    if load is not None:
+        asked = load.stop()
+        assert asked["failed"] == 0, asked
+    assert this.env() == before
+    assert droplet.sh(f"stat -c '%a %u %g' {ENV}") == owner
+    status, output = this.run(Fault(tag=fault.tag))
+    assert status == 0, output[-3000:]
+    assert this.answers(0)
+    if fault.tag == "env":
+        live = droplet.sh("docker inspect wealth_coach_backend -f '{{json .Config.Env}}'")
+        assert f'"FAULT={this.wanted}"' in live
+    assert this.left_behind() == ""
+    passed.append(name)
+    figure(f"faults: {len(passed)} of {len(FAULTS)} ({name})")
