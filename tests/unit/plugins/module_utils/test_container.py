@@ -32,7 +32,9 @@ def answering(answers: dict[str, Completed], calls: list[Any] | None = None) -> 
         words = " ".join(argv[1:])
         if calls is not None:
             calls.append((list(argv), options))
-        return next(answer for start, answer in answers.items() if words.startswith(start))
+        # Without an answer of its own there are no containers, from which Compose's project would get its name.
+        known = {**answers, "ps --all --filter label=com.docker.compose.project": Completed(0, "", "")}
+        return next(answer for start, answer in known.items() if words.startswith(start))
 
     return Docker(run, environ={"PATH": "", "COMPOSE_FILE": "other.yml", "VALID_API_KEYS": "x", "HOME": "/root"})
 
@@ -410,6 +412,36 @@ def test_a_failure_is_told_without_a_value(stderr: str, shown: str, tmp_path: Pa
         answering(answers).compose(str(tmp_path), [], "--profile", "x", "up")
     assert str(caught.value).endswith(f"failed (exit code 1): {shown}.")
     assert "SECRET" not in str(caught.value)
+
+
+LABELS = "com.docker.compose.service=web,com.docker.compose.project={},com.docker.compose.project.working_dir={}"
+
+
+@pytest.mark.parametrize(
+    ("projects", "option"),
+    [
+        (["shop-prod"], ["-p", "shop-prod"]),
+        (["shop-prod", "shop-prod"], ["-p", "shop-prod"]),
+        # What Compose would take by itself, and what only the files can decide.
+        (["shop"], []),
+        (["shop-prod", "shop-staging"], []),
+        ([], []),
+    ],
+)
+def test_a_project_keeps_the_name_that_its_containers_have(
+    tmp_path: Path, projects: list[str], option: list[str]
+) -> None:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    listed = "".join(json.dumps(LABELS.format(project, folder)) + "\n" for project in projects)
+    calls: list[Any] = []
+    answers = {"compose version": Completed(0, "2.26.1", ""), "ps": Completed(0, listed, "")}
+    docker = answering({**answers, "compose": Completed(0, "", "")}, calls)
+    docker.compose(str(folder), ["a.yml"], "up")
+    docker.compose(str(folder), ["a.yml"], "up")
+    commands = [argv[2:] for argv, _options in calls if argv[1] == "compose" and "version" not in argv]
+    assert commands == [[*option, "-f", "a.yml", "up"]] * 2
+    assert sum(argv[1] == "ps" for argv, _options in calls) == 1
 
 
 def test_a_compose_command_in_no_directory(tmp_path: Path) -> None:
