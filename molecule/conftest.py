@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +77,27 @@ class Api:
         process = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
         result: dict[str, Any] = json.loads(process.stdout)
         return result
+
+    @contextmanager
+    def asked(self, path: str) -> Iterator[Counter[int | str]]:
+        """Requests on connections of their own, one after the other while the block runs: answers and errors."""
+        found: Counter[int | str] = Counter()
+        over = threading.Event()
+
+        def ask() -> None:
+            while not over.wait(0.05):
+                try:
+                    found[self.get(path)[0]] += 1
+                except (OSError, http.client.HTTPException) as error:
+                    found[repr(error)] += 1
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        try:
+            yield found
+        finally:
+            over.set()
+            thread.join()
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from dotenv import dotenv_values
 
+CHECKOUT = Path(__file__).resolve().parents[3]
 PROJECT = "/opt/wealth-coach-ai"
 BACKEND = "wealth_coach_backend"
 DEV_KEY = "dev-key-12345"
@@ -254,3 +255,37 @@ def test_reboot_brings_the_application_back(host: Any, api: Any, droplet: dict[s
     subprocess.run(["docker", "restart", droplet["droplet_container"]], check=True, capture_output=True)
     api.wait()
     assert api.get("/api/v1/health")[1] == '{"status":"healthy"}'
+
+
+def tune(state: Path, number: int) -> str:
+    """Set the number of workers by the playbook for it; what it said."""
+    command = ["ansible-playbook", "composeops.hotfix.tune_workers", "-i", str(state / "inventory")]
+    command += ["-e", f"@{CHECKOUT / 'droplet' / 'hotfix.yml'}", "-e", "verify_watch_seconds=1"]
+    # A handover has tests of its own, and takes longer.
+    command += ["-e", "deploy_strategy=recreate", "-e", f"workers_count={number}"]
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return " ".join(result.stdout.split())
+
+
+def number_in_file(host: Any) -> str:
+    return str(re.search(r'"--workers", "(\d+)"', host.file(f"{PROJECT}/Dockerfile").content_string)[1])
+
+
+# The last of all, since it leaves other workers and another container behind.
+def test_the_number_is_changed_while_they_serve_and_by_another_container_where_more_has_changed(
+    host: Any, api: Any, state: Path
+) -> None:
+    before, container = workers(host), inspect(host)["Id"]
+    assert (len(before), number_in_file(host)) == (2, "2")
+    with api.asked("/api/v1/health") as answers:
+        said = tune(state, 1)
+    assert "Changed the workers of backend from 2 to 1 while it serves, without a restart" in said
+    assert (workers(host), inspect(host)["Id"], number_in_file(host)) == (before[:1], container, "1")
+    assert list(answers) == [200] and answers[200] > 100, answers
+    host.run_expect([0], f"echo COMPANY=renamed >> {PROJECT}/.env")
+    said = tune(state, 2)
+    assert "Not while it serves: it has to be recreated, since variables have changed: COMPANY." in said
+    assert (len(workers(host)), number_in_file(host)) == (2, "2")
+    assert inspect(host)["Id"] != container
+    assert environment(host)["COMPANY"] == "renamed"
