@@ -306,9 +306,19 @@ def mounted(host: Any, start: str, fixed: Run) -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def restarted(mounted: dict[str, Any], api: Any, state: Path) -> Run:
+def announced(mounted: dict[str, Any], api: Any, state: Path) -> Run:
     api.wait()
+    return apply(state, "--check")
+
+
+@pytest.fixture(scope="module")
+def restarted(announced: Run, state: Path) -> Run:
     return apply(state)
+
+
+def test_check_mode_says_that_mounted_source_takes_a_restart(announced: Run) -> None:
+    assert announced.code == 0, announced.text[-3000:]
+    assert "Would restart backend, whose source is mounted, without a build." in announced.text
 
 
 def test_without_an_origin_the_source_is_repaired_where_it_is(host: Any, restarted: Run) -> None:
