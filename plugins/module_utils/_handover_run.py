@@ -98,7 +98,9 @@ class HandoverRun:
         """Take the rules and the copy away."""
         copies = self.copies()
         stale = self._stale()
-        self.result["changed"] = bool(copies or stale)
+        serving = [copy for copy in copies if self._led_to(copy)]
+        self.result.update(changed=bool(copies or stale), active=bool(serving))
+        self.result["stand_in"] = described(serving[0]) if serving else None
         if self.check:
             return
         for family in _netfilter.FAMILIES:

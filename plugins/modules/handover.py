@@ -163,7 +163,7 @@ stand_in:
       description: Its address in its first network.
       type: str
 active:
-  description: Whether new connections lead to the copy.
+  description: Whether new connections lead to the copy; with O(state=absent), whether they did before.
   type: bool
   returned: success
 drained:

@@ -116,6 +116,20 @@ def small(folder: str, options: str) -> dict[str, str]:
     }
 
 
+# Takes the published port as soon as the old container lets go of it.
+GRAB = """
+import socket, time
+server = socket.socket()
+server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+while True:
+    try:
+        server.bind(("", 8000))
+        break
+    except OSError:
+        time.sleep(0.001)
+server.listen()
+time.sleep(600)
+"""
 AGAIN = r"[Rr]un again|run it again"
 FAULTS: dict[str, Fault] = {
     # Before anything is changed.
@@ -135,7 +149,7 @@ FAULTS: dict[str, Fault] = {
     ".env has a line that nobody can read": Fault(
         f"cp -p {ENV} /root/kept; echo 'LOG_LEVEL=\"info' >> {ENV}",
         f"cat /root/kept > {ENV}",
-        (r"\.env:\d+", r"Correct"),
+        (r"\.env:\d+", r"Close the quote"),
     ),
     "YAML is broken": Fault(
         f"cp -p {PROJECT}/docker-compose.yml /root/kept; echo '  - [' >> {PROJECT}/docker-compose.yml",
@@ -245,6 +259,13 @@ FAULTS: dict[str, Fault] = {
         at="Recreate the service if it differs from its files",
         strike=on_droplet("pkill -KILL -f 'sshd(-session)?: root@notty' || pkill -KILL sshd-session"),
         says=(r"UNREACHABLE|closed|Shared connection",),
+    ),
+    # Neither the new container nor the old one can be started: the copy is all that there is.
+    "the port is taken while a copy serves": Fault(
+        at="Recreate the service if it differs from its files",
+        strike=on_droplet("systemd-run --quiet --collect --unit taken python3 -c '" + GRAB + "'"),
+        undo="systemctl stop taken",
+        says=(r"THE WAY BACK FAILED AS WELL", r"Connections are served by wealth_coach_backend-handover-", AGAIN),
     ),
     **{
         f"the run is killed: {task}": Fault(at=task, strike=kill)
