@@ -110,7 +110,7 @@ def small(folder: str, options: str) -> dict[str, str]:
     """Scripts that put a folder on a small file system of its own, and back."""
     return {
         "make": f"mkdir -p {folder} /root/kept.d; cp -a {folder}/. /root/kept.d/; "
-        f"mount -t tmpfs -o {options} tmpfs {folder}; cp -a /root/kept.d/. {folder}/; "
+        f"mount -t tmpfs -o {options} tmpfs {folder}; cp -a /root/kept.d/. {folder}/ 2>/dev/null || true; "
         f"dd if=/dev/zero of={folder}/filler bs=1k 2>/dev/null || true",
         "undo": f"umount {folder}; rm -rf /root/kept.d",
     }
@@ -285,12 +285,9 @@ FAULTS: dict[str, Fault] = {
 class Round:
     """One deployment with a fault, and its repetition without."""
 
-    number = 0
-
     def __init__(self, droplet: Host) -> None:
         self.droplet = droplet
-        Round.number += 1
-        self.wanted = f"round-{Round.number}"
+        self.wanted = f"round-{time.time_ns()}"
 
     def begin(self, fault: Fault) -> subprocess.Popen[str]:
         """Begin the run."""
