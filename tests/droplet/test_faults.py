@@ -350,13 +350,14 @@ def test_fault(droplet: Host, name: str, figure: Callable[[str], None]) -> None:
     owner = droplet.sh(f"stat -c '%a %u %g' {ENV}")
     secrets = set(SECRET.findall(before))
     assert secrets
-    droplet.sh(fault.make)
     load = None if fault.away else droplet.load(rate=10, seconds=600)
     try:
+        droplet.sh(fault.make)
         status, output = this.run(fault)
     finally:
         # The droplet may have been rebooted: /root/kept and the files are on its disk.
         droplet.sh(fault.undo, check=False)
+        asked = load.stop() if load is not None else {"failed": 0}
     assert (status != 0) is fault.fails, output[-3000:]
     output += "".join(SAID)
     SAID.clear()
@@ -364,9 +365,7 @@ def test_fault(droplet: Host, name: str, figure: Callable[[str], None]) -> None:
         assert re.search(text, output), f"it does not say {text}:\n{output[-3000:]}"
     assert not [secret for secret in secrets if secret in output]
     assert this.answers(90 if fault.away else 0), "the service does not answer"
-    if load is not None:
-        asked = load.stop()
-        assert asked["failed"] == 0, asked
+    assert asked["failed"] == 0, asked
     assert this.env() == before
     assert droplet.sh(f"stat -c '%a %u %g' {ENV}") == owner
     status, output = this.run(Fault(tag=fault.tag))
