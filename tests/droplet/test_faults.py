@@ -99,9 +99,9 @@ def second_run(droplet: Host, run: subprocess.Popen[str], *, elsewhere: bool = F
 
 
 def edit(path: str, text: str) -> dict[str, str]:
-    """Scripts that add a line at the beginning of a file, and take the file's text back."""
+    """Scripts that add a line at the end of a file, and take the file's text back."""
     return {
-        "make": f"cp -p {path} /root/kept; printf '%s\\n' {text!r} | cat - /root/kept > {path}",
+        "make": f"cp -p {path} /root/kept; cat >> {path} <<'END'\n{text}\nEND\n",
         "undo": f"cat /root/kept > {path}",
     }
 
