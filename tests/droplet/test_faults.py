@@ -28,7 +28,7 @@ ROUTES = f"{PROJECT}/backend/api/routes.py"
 STATE = "/var/lib/composeops"
 # What is short enough to be part of any text is no secret.
 SECRET = re.compile(r"^(?:VALID_API_KEYS|JWT_SECRET_KEY|OPENAI_API_KEY)=.*?([A-Za-z0-9_-]{12,})", re.MULTILINE)
-PLAIN = {"verify_watch_seconds": 0, "verify_shutdown": False, "deploy_health_timeout": 20, "report_dir": ""}
+PLAIN = {"verify_watch_seconds": 0, "verify_shutdown": False, "deploy_health_timeout": 120, "report_dir": ""}
 HEALTHY = '{"status":"healthy"}'
 
 
@@ -130,6 +130,7 @@ while True:
 server.listen()
 time.sleep(600)
 """
+SOON: dict[str, Any] = {"deploy_health_timeout": 20}
 AGAIN = r"[Rr]un again|run it again"
 FAULTS: dict[str, Fault] = {
     # Before anything is changed.
@@ -208,15 +209,18 @@ FAULTS: dict[str, Fault] = {
         (r"wealth-coach-gone:1", AGAIN),
     ),
     "the application cannot be imported": Fault(
-        **edit(MAIN, "raise RuntimeError('broken on purpose')"), says=(r"did not answer", r"broken on purpose", AGAIN)
+        **edit(MAIN, "raise RuntimeError('broken on purpose')"),
+        says=(r"did not answer", r"broken on purpose", AGAIN),
+        variables=SOON,
     ),
     "health never comes": Fault(
-        **edit(MAIN, "import time; time.sleep(600)"), says=(r"did not answer .* within 20 s", AGAIN)
+        **edit(MAIN, "import time; time.sleep(600)"), says=(r"did not answer .* within 20 s", AGAIN), variables=SOON
     ),
     "health lies": Fault(
         f'cp -p {ROUTES} /root/kept; sed -i \'s/"healthy"/"starting"/\' {ROUTES}',
         f"cat /root/kept > {ROUTES}",
         (r"did not answer", r"starting", AGAIN),
+        variables=SOON,
     ),
     "it ends soon after it was healthy": Fault(
         **edit(
@@ -224,10 +228,11 @@ FAULTS: dict[str, Fault] = {
             "import os, signal, threading; threading.Timer(6, lambda: os.kill(1, signal.SIGTERM)).start()",
         ),
         says=(r"ended within|did not answer", AGAIN),
+        variables=SOON,
         away=True,
     ),
     "Redis is down": Fault(
-        "docker stop wealth_coach_redis", "docker start wealth_coach_redis", (r"did not answer", AGAIN)
+        "docker stop wealth_coach_redis", "docker start wealth_coach_redis", (r"did not answer", AGAIN), variables=SOON
     ),
     "a port is taken": Fault(
         f"""
