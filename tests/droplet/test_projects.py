@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Projects that were started in ways that no file of theirs tells, deployed with the oldest and the newest Compose."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from compose_binary import BY_VERSION
+from host import BIN, CHECKOUT, Host
+from test_handover import COMPOSE
+
+PROJECT = "/opt/shop"
+PLUGIN = "/usr/local/lib/docker/cli-plugins/docker-compose"
+# What has to be deployed, and how it was started.
+STARTS = {
+    "one file": ([], ""),
+    "two files with -f": (["-f", "base.yml", "-f", "prod.yml"], ""),
+    "a name with -p": (["-p", "shop-prod"], ""),
+    "two files, a name": (["-f", "base.yml", "-f", "prod.yml", "-p", "shop-prod"], ""),
+    "COMPOSE_FILE in .env": ([], "COMPOSE_FILE=base.yml:prod.yml\n"),
+    "a name and a profile in .env": (["--profile", "api"], "COMPOSE_PROJECT_NAME=shop-live\nCOMPOSE_PROFILES=api\n"),
+}
+VERSIONS = {"as installed": "", **{version: str(BY_VERSION[version]) for version in sorted(BY_VERSION)[-1:]}}
+
+
+def write(droplet: Host, start: str, generation: int) -> None:
+    """The project's files."""
+    web = {**COMPOSE["services"]["web"], "environment": {}, "env_file": ".env"}
+    if "profile" in start:
+        web["profiles"] = ["api"]
+    droplet.write(f"{PROJECT}/base.yml", yaml.safe_dump({"services": {"web": web}}))
+    override = {"services": {"web": {"environment": {"GENERATION": str(generation)}}}}
+    droplet.write(f"{PROJECT}/prod.yml", yaml.safe_dump(override))
+    if "file" not in start or start == "one file":
+        web["environment"] = {"GENERATION": str(generation)}
+        droplet.write(f"{PROJECT}/compose.yml", yaml.safe_dump({"services": {"web": web}}))
+    droplet.write(f"{PROJECT}/.env", f"LEVEL=info\n{STARTS[start][1]}")
+
+
+def deploy(droplet: Host, folder: Path) -> str:
+    """Run role deploy against it; what it printed."""
+    variables = {
+        "application_project_src": PROJECT,
+        "application_service": "web",
+        "application_health_path": "/health",
+        "preflight_minimum_free_mb": 1,
+    }
+    roles = [{"ansible.builtin.import_role": {"name": f"composeops.hotfix.{name}"}} for name in ("preflight", "deploy")]
+    play = [{"hosts": "droplet", "gather_facts": False, "vars": variables, "tasks": roles}]
+    (folder / "play.yml").write_text(yaml.safe_dump(play))
+    words = [str(BIN / "ansible-playbook"), "-i", str(droplet.inventory), str(folder / "play.yml")]
+    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "COLUMNS": "1000"}
+    done = subprocess.run(words, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:]
+    return done.stdout
+
+
+def containers(droplet: Host) -> list[dict[str, Any]]:
+    """All containers of the project's directory."""
+    listed = droplet.sh(f"docker ps -aq --filter label=com.docker.compose.project.working_dir={PROJECT}").split()
+    return [json.loads(droplet.sh(f"docker inspect {one}"))[0] for one in listed]
+
+
+@pytest.fixture(params=VERSIONS)
+def _compose(droplet: Host, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Puts a version of Compose in the place where Docker looks first."""
+    binary = VERSIONS[request.param]
+    droplet.sh("docker stop wealth_coach_backend")
+    if binary:
+        droplet.sh(f"mkdir -p {os.path.dirname(PLUGIN)}")
+        subprocess.run(["docker", "cp", binary, f"{droplet.container}:{PLUGIN}"], check=True, capture_output=True)
+        droplet.sh(f"chmod 755 {PLUGIN}; docker compose version --short")
+    yield
+    droplet.sh(f"docker ps -aq --filter label=com.docker.compose.project.working_dir={PROJECT} | xargs -r docker rm -f")
+    droplet.sh(f"rm -rf {PLUGIN} {PROJECT} /var/lib/composeops/shop; docker start wealth_coach_backend")
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.usefixtures("_compose")
+def test_a_project_is_deployed_as_it_was_started(droplet: Host, start: str, tmp_path: Path) -> None:
+    write(droplet, start, 1)
+    words = " ".join(STARTS[start][0])
+    droplet.sh(f"cd {PROJECT}; docker compose {words} --progress quiet up -d")
+    [before] = containers(droplet)
+    write(droplet, start, 2)
+    said = deploy(droplet, tmp_path)
+    assert "strategy handover" in said
+    [after] = containers(droplet)
+    assert after["Id"] != before["Id"] and after["State"]["Running"]
+    assert "GENERATION=2" in after["Config"]["Env"]
+    for label in ("project", "project.config_files", "service"):
+        name = f"com.docker.compose.{label}"
+        assert after["Config"]["Labels"][name] == before["Config"]["Labels"][name]
+    again = deploy(droplet, tmp_path)
+    assert "changed=0" in again
+    assert [one["Id"] for one in containers(droplet)] == [after["Id"]]
