@@ -132,6 +132,9 @@ RUNS = (
     Run("verify", "verify", options=ALL),
     Run("rotate", "rotate_keys", options=(*ALL, "-e", "rotate_jwt=true")),
     Run("retire", "retire_keys", options=(*ALL, "-e", "api_keys_retire=all_but_newest", "-e", "api_keys_force=true")),
+    Run("states", "rollback", options=(*ALL, "-e", "rollback_list=true")),
+    # The diff of a return shows files as they were, old keys included.
+    Run("return", "rollback", options=(*ALL, "--check", "-e", "rollback_keys=true")),
     Run("shared", "rotate_keys", options=(*ALL, "-e", "api_keys_shared=true", "-e", "hotfix_hosts=droplet,second")),
     Run("diagnose", "diagnose", options=ALL),
     Run("live", options=(*ALL, "-t", "workers", "-e", "workers_apply=live", "-e", "workers_count=3")),
