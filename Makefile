@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SETUP := .state/setup
 SHELL_FILES := $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help demo test setup engine images lint sanity unit engine-tests molecule tests-can-fail fuzz leaks causes sizing live-workers handover benchmarks lock clean
+.PHONY: help demo test setup engine images lint sanity unit engine-tests molecule molecule-long tests-can-fail fuzz leaks causes sizing live-workers handover faults benchmarks lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -59,6 +59,9 @@ engine-tests: setup ## What only a container engine can tell
 molecule: setup ## The whole runbook on a stand-in droplet
 	@tools/with_engine.sh tools/molecule.sh
 
+molecule-long: setup ## A backend behind nginx, and the way back to any state (10 minutes)
+	@SCENARIOS="rolling rollback" tools/with_engine.sh tools/molecule.sh
+
 tests-can-fail: setup ## Leave each fix out in turn: its tests have to fail (15 minutes)
 	@tools/tests_can_fail.sh
 
@@ -76,6 +79,9 @@ sizing: setup ## The number of workers that is chosen runs under load, one more 
 
 live-workers: setup ## Requests lost when the number of workers changes, live and by a recreate (5 minutes)
 	@tools/on_droplet.sh live-workers benchmarks/live_workers.py --droplet live-workers
+
+faults: setup ## Real faults in the middle of a deployment, and the same run once they are gone (60 minutes)
+	@DROPLET=faults tools/on_droplet.sh faults pytest tests/droplet/test_faults.py tests/droplet/test_projects.py
 
 handover: setup ## A service handed over in each way in which an engine publishes ports, while it is asked (6 minutes)
 	@DROPLET=handover tools/on_droplet.sh handover pytest tests/droplet/test_handover.py
