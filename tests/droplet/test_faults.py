@@ -83,7 +83,7 @@ def second_run(droplet: Host, run: subprocess.Popen[str], *, elsewhere: bool = F
     os.killpg(run.pid, signal.SIGSTOP)
     try:
         if elsewhere:
-            change = 'd["facts"].update(controller="laptop-of-somebody", machine="1", run="feedfacefeedface")'
+            change = 'd.update(controller="laptop-of-somebody", machine="1", run="feedfacefeedface")'
             droplet.sh(
                 f'cp {lock} /root/lock; python3 -c \'import json; d = json.load(open("{lock}")); {change}; '
                 f'json.dump(d, open("{lock}", "w"))\''
@@ -307,7 +307,7 @@ class Round:
         output, struck = [], not fault.at
         for line in process.stdout:
             output.append(line)
-            if not struck and line.startswith("TASK") and fault.at in line and fault.strike is not None:
+            if not struck and line.startswith("TASK") and f" : {fault.at}]" in line and fault.strike is not None:
                 struck = True
                 fault.strike(self.droplet, process)
         process.wait(timeout=60)
