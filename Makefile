@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SETUP := .state/setup
 SHELL_FILES := $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help demo test setup engine images lint sanity unit engine-tests molecule molecule-long tests-can-fail fuzz leaks causes sizing live-workers handover faults benchmarks lock clean
+.PHONY: help demo test setup engine images lint sanity unit engine-tests molecule molecule-long tests-can-fail fuzz leaks causes sizing live-workers handover rolling interruption faults benchmarks lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -85,6 +85,12 @@ faults: setup ## Real faults in the middle of a deployment, and the same run onc
 
 handover: setup ## A service handed over in each way in which an engine publishes ports, while it is asked (6 minutes)
 	@DROPLET=handover tools/on_droplet.sh handover pytest tests/droplet/test_handover.py
+
+rolling: setup ## A service replaced behind nginx while it is asked, and after runs that were killed (8 minutes)
+	@DROPLET=rolling-tests tools/on_droplet.sh rolling-tests pytest tests/droplet/test_rolling.py
+
+interruption: images ## Changes under load: the runbook's steps, recreate, handover, rolling, ten in a row (30 minutes)
+	@python benchmarks/interruption.py
 
 benchmarks: setup ## The editors of both files against python-dotenv and ruamel.yaml
 	python benchmarks/env_file.py

@@ -77,6 +77,7 @@ def arguments() -> argparse.Namespace:
         "--seconds", type=bounded(float, 0.1, MAX_SECONDS), default=30, help="for how long (%(default)s)"
     )
     parser.add_argument("--until", default="", help="a file that ends the load as soon as it exists")
+    parser.add_argument("--record", default="", help="a file for begin, seconds and outcome of each request")
     parser.add_argument(
         "--concurrency",
         type=bounded(int, 1, MAX_CONCURRENCY),
@@ -99,6 +100,8 @@ class Load:
         self.statuses: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.slowest = 0.0
+        # When each request began (seconds since 1970), how long it took, and its status or error.
+        self.requests: list[tuple[float, float, str]] = []
 
     def question(self) -> str:
         """Rarely the same twice, so that the answers are not all in a cache."""
@@ -111,7 +114,7 @@ class Load:
         path = self._options.path.replace("{query}", urllib.parse.quote(self.question()))
         # A connection of its own for each request spreads the load over all workers.
         connection = http.client.HTTPConnection(url.hostname, url.port or 80, timeout=self._options.timeout)
-        began = time.monotonic()
+        since, began = time.time(), time.monotonic()
         try:
             connection.request("GET", path, headers=self._headers)
             response = connection.getresponse()
@@ -123,7 +126,9 @@ class Load:
             connection.close()
         with self._lock:
             counter[outcome] += 1
-            self.slowest = max(self.slowest, time.monotonic() - began)
+            seconds = time.monotonic() - began
+            self.slowest = max(self.slowest, seconds)
+            self.requests.append((since, seconds, outcome))
 
     def run(self) -> dict[str, object]:
         options = self._options
@@ -167,7 +172,11 @@ def main() -> int:
     if not key:
         print(f"load.py: the environment variable {KEY_VARIABLE} is not set", file=sys.stderr)
         return 2
-    print(json.dumps(Load(options, key).run()))
+    load = Load(options, key)
+    print(json.dumps(load.run()))
+    if options.record:
+        with open(options.record, "w", encoding="utf-8") as stream:
+            json.dump(sorted(load.requests), stream)
     return 0
 
 

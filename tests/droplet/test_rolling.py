@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Replacing a service behind nginx while it is asked, and after runs that were killed at each point.
+
+``make rolling`` makes a droplet for it. The service is a small one; the whole application is replaced by the Molecule
+scenario ``rolling`` and by ``make interruption``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from host import BIN, CHECKOUT, Host
+from test_handover import SERVER
+
+SHOP = "/opt/shop"
+WEB, PROXY = "shop-web-1", "shop-proxy-1"
+# Keeps connections open, and tries nothing twice: each mistake is one that a client sees.
+NGINX = """
+upstream web { server web:8000; keepalive 8; keepalive_timeout 2s; }
+server {
+    listen 8000;
+    location / {
+        proxy_pass http://web;
+        proxy_http_version 1.1;
+        proxy_next_upstream off;
+        proxy_set_header Connection "";
+    }
+}
+"""
+
+
+class Shop:
+    """The small project on the droplet."""
+
+    def __init__(self, droplet: Host) -> None:
+        self.droplet = droplet
+
+    def write(self, generation: int, proxy: str = NGINX, **changes: Any) -> None:
+        """Write its files."""
+        web = {
+            "image": "wealth-coach-python:3.13",
+            "command": ["python", "-c", SERVER],
+            "environment": {"GENERATION": str(generation)},
+            "stop_grace_period": "20s",
+            **changes,
+        }
+        nginx = {
+            "image": "nginx:1",
+            "ports": ["8000:8000"],
+            "depends_on": ["web"],
+            "volumes": ["./proxy.conf:/etc/nginx/conf.d/shop.conf:ro"],
+        }
+        project: dict[str, Any] = {"services": {"web": web, "proxy": nginx}}
+        if "volumes" in changes:
+            project["volumes"] = {"data": {}}
+        self.droplet.write(f"{SHOP}/proxy.conf", proxy)
+        self.droplet.write(f"{SHOP}/compose.yml", json.dumps(project))
+
+    def up(self) -> None:
+        """Bring it up as its file says, and wait until it answers."""
+        ask = "curl -sf -m 2 -o /dev/null http://127.0.0.1:8000/health && exit"
+        up = "docker compose --progress quiet up -d"
+        self.droplet.sh(f"cd {SHOP}; {up}; for i in $(seq 100); do {ask}; sleep 0.1; done; exit 1")
+
+    def rolling(self, state: str, *, check: bool = False, **options: Any) -> dict[str, Any]:
+        """What the module says."""
+        return self.droplet.module("rolling", project_src=SHOP, service="web", state=state, check=check, **options)
+
+    def start(self) -> dict[str, Any]:
+        """Start a new container, and wait until it is healthy."""
+        started = self.rolling("started")
+        assert started.get("incoming"), started
+        ask = {"url": "http://127.0.0.1:8000/health", "body": {"status": "healthy"}}
+        where = {"container": started["incoming"]["id"], "container_port": started["port"]}
+        for _attempt in range(50):
+            health = self.droplet.module("health_probe", **ask, **where)
+            if health["healthy"]:
+                return started
+            time.sleep(0.2)
+        raise AssertionError(health)
+
+    def containers(self) -> dict[str, str]:
+        """All containers of the project, with their IDs."""
+        words = "docker ps -a --no-trunc --filter label=com.docker.compose.project=shop --format '{{.Names}} {{.ID}}'"
+        return dict(line.split() for line in self.droplet.sh(words).splitlines())
+
+    def rules(self) -> str:
+        """The rules of rolling replacements in the proxy's network."""
+        pid = self.droplet.sh(f"docker inspect --format '{{{{.State.Pid}}}}' {PROXY}").strip()
+        return self.droplet.sh(
+            f"nsenter --net=/proc/{pid}/ns/net -- iptables -t nat -S | grep composeops-hotfix || true"
+        )
+
+    def generation(self) -> str:
+        """What the service answers through the proxy."""
+        return self.droplet.sh("curl -sf -m 5 http://127.0.0.1:8000/")
+
+
+@pytest.fixture(scope="module")
+def _proxied(droplet: Host) -> Iterator[None]:
+    """The application of the droplet makes room for the small project, and comes back."""
+    play = [str(BIN / "ansible-playbook"), "droplet/nginx.yml", "-e", f"droplet_name={os.environ['DROPLET']}"]
+    subprocess.run(play, cwd=CHECKOUT, check=True, capture_output=True)
+    droplet.sh("docker stop wealth_coach_backend")
+    yield
+    droplet.sh("docker start wealth_coach_backend")
+
+
+@pytest.fixture
+def shop(droplet: Host, _proxied: None) -> Iterator[Shop]:
+    """The small project, up in its first generation."""
+    project = Shop(droplet)
+    project.write(1)
+    project.up()
+    yield project
+    droplet.sh(f"cd {SHOP}; docker compose --progress quiet down -t 1 -v; rm -rf {SHOP}")
+
+
+def test_no_request_is_lost_and_compose_sees_its_own_container(droplet: Host, shop: Shop) -> None:
+    before = shop.containers()
+    load = droplet.load("/", seconds=15)
+    time.sleep(2)
+    shop.write(2)
+    incoming = shop.start()["incoming"]
+    assert incoming["name"] == f"{WEB}-incoming"
+    assert shop.generation() == "1"
+    done = shop.rolling("active")
+    assert done["changed"] and done["drained"]["left"] == 0
+    result = load.result()
+    assert (result["failed"], result["statuses"]) == (0, {"200": result["requests"]})
+    assert shop.containers() == {**before, WEB: incoming["id"]}
+    assert (shop.generation(), shop.rules()) == ("2", "")
+    was = shop.containers()
+    droplet.sh(f"cd {SHOP}; docker compose --progress quiet up -d")
+    assert shop.containers() == was
+    again = shop.rolling("started")
+    assert (again["possible"], again["needed"], again["changed"], again["incoming"]) == (True, False, False, None)
+
+
+def test_a_request_under_way_ends_by_itself(droplet: Host, shop: Shop) -> None:
+    shop.write(2)
+    shop.start()
+    url = f"{droplet.url}/slow=16"
+    with subprocess.Popen(["curl", "-s", "-m", "30", "-w", " %{http_code}", url], stdout=subprocess.PIPE) as slow:
+        time.sleep(0.5)
+        done = shop.rolling("active")
+        answer = slow.communicate()[0].decode()
+    assert answer == "1 200"
+    assert done["drained"]["open"] >= 1 and done["drained"]["left"] == 0
+
+
+def test_a_container_that_does_not_take_over_leaves_the_old_one_alone(droplet: Host, shop: Shop) -> None:
+    before = shop.containers()
+    shop.write(2, command=["sleep", "infinity"], init=True)
+    assert shop.rolling("started")["incoming"]
+    assert shop.rolling("absent")["changed"]
+    assert shop.containers() == before
+    assert shop.generation() == "1"
+    assert not shop.rolling("absent")["changed"]
+
+
+# What a run leaves that is killed: after it has started a container, within the takeover, and within its end.
+KILLED = {
+    "made and not started": "docker stop -t 1 {new}; docker rename {new} shop-web-7; docker rm {new}",
+    "started": "true",
+    "first name changed": "docker rename {old} {web}-outgoing",
+    "both names changed": "docker rename {old} {web}-outgoing; docker rename {new} {web}",
+    "old one stopped": "docker rename {old} {web}-outgoing; docker rename {new} {web}; docker stop {old}",
+}
+
+
+@pytest.mark.parametrize("point", KILLED)
+def test_the_next_run_completes_what_was_killed(droplet: Host, shop: Shop, point: str) -> None:
+    before = shop.containers()
+    shop.write(2)
+    new = shop.start()["incoming"]["id"]
+    if point == "old one stopped":
+        # nginx knows both then.
+        droplet.sh(f"docker exec {PROXY} nginx -s reload; sleep 1")
+    droplet.sh(KILLED[point].format(old=before[WEB], new=new, web=WEB))
+    if point == "made and not started":
+        droplet.sh(f"cd {SHOP}; docker compose --progress quiet up --no-start --no-recreate --scale web=2 web")
+    load = droplet.load("/", seconds=18) if point != "old one stopped" else None
+    # Whoever looks for the service's container finds the one that serves.
+    found = droplet.module("container_info", project_src=SHOP, service="web")["container"]["id"]
+    assert found == (before[WEB] if point in ("made and not started", "started") else new)
+    started = shop.rolling("started")
+    if started["incoming"]:
+        shop.start()
+        shop.rolling("active")
+    after = shop.containers()
+    assert sorted(after) == sorted(before) and after[WEB] != before[WEB]
+    if point != "made and not started":
+        assert after[WEB] == new
+    assert (shop.generation(), shop.rules()) == ("2", "")
+    if load is not None:
+        assert load.result()["failed"] == 0
+
+
+def test_an_old_one_goes_on_when_what_was_to_take_over_is_gone(droplet: Host, shop: Shop) -> None:
+    before = shop.containers()
+    shop.write(2)
+    new = shop.start()["incoming"]["id"]
+    droplet.sh(KILLED["both names changed"].format(old=before[WEB], new=new, web=WEB) + f"; docker rm -f {new}")
+    shop.write(1)
+    assert shop.rolling("absent")["changed"]
+    assert shop.containers() == before
+    assert shop.generation() == "1"
+
+
+def test_another_strategy_finds_one_container(droplet: Host, shop: Shop) -> None:
+    before = shop.containers()
+    shop.write(2)
+    new = shop.start()["incoming"]["id"]
+    droplet.sh(KILLED["both names changed"].format(old=before[WEB], new=new, web=WEB))
+    assert shop.rolling("absent")["changed"]
+    assert shop.containers() == {**before, WEB: new}
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"container_name": "shop_web"}, "its name is fixed"),
+        ({"ports": ["9000:8000"]}, "it publishes ports itself"),
+        ({"volumes": ["data:/data"]}, "two copies would write to the same data"),
+        ({"labels": {"composeops.hotfix.exclusive": "true"}}, "declared exclusive"),
+        (
+            {"proxy": "server { listen 8000; return 200; }"},
+            "no nginx, Traefik or Caddy of the project that leads to it",
+        ),
+        ({"proxy": f"{NGINX} nonsense;"}, "no nginx, Traefik or Caddy of the project that leads to it"),
+    ],
+)
+def test_what_speaks_against_it_is_said(shop: Shop, changes: dict[str, Any], why: str) -> None:
+    before = shop.containers()
+    shop.write(2, **changes)
+    asked = shop.rolling("started", check=True)
+    assert (asked["possible"], asked["changed"]) == (False, False)
+    assert why in "; ".join(asked["reasons"])
+    refused = shop.rolling("started", required=True)
+    assert why in refused["msg"]
+    assert shop.containers() == before
+
+
+def test_the_rule_goes_when_the_new_one_dies_without_anybody_at_work(droplet: Host, shop: Shop) -> None:
+    shop.write(2)
+    new = shop.start()["incoming"]["id"]
+    # Killed as soon as the rule is there; Ansible passes the module to Python through a pipe.
+    command = [str(BIN / "ansible"), "-i", str(droplet.inventory), "droplet", "-m", "composeops.hotfix.rolling", "-a"]
+    options = json.dumps({"project_src": SHOP, "service": "web", "state": "active"})
+    with subprocess.Popen([*command, options], cwd=CHECKOUT, stdout=subprocess.DEVNULL) as run:
+        for _attempt in range(200):
+            if shop.rules():
+                droplet.sh("pkill -9 -xf /usr/bin/python3")
+                break
+            time.sleep(0.02)
+        run.wait()
+    assert new[:12] in shop.rules()
+    droplet.sh(f"docker kill {new}")
+    for _attempt in range(100):
+        if not shop.rules():
+            return
+        time.sleep(0.1)
+    raise AssertionError(shop.rules())
