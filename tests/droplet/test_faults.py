@@ -188,7 +188,7 @@ FAULTS: dict[str, Fault] = {
     "two runs at once": Fault(
         at="Keep the present state",
         strike=second_run,
-        says=(r"run of .*apply", r"[Ww]ait"),
+        says=(r"is locked since .* by .*hotfix\.apply", r"wait until it has ended"),
         fails=False,
     ),
     "a run on another controller has the lock": Fault(
