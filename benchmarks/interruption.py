@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -265,6 +266,8 @@ def main() -> int:
     threads = [Measured(Droplet("interruption", proxy=False), direct, whats, runs)] if direct else []
     if "rolling" in ways:
         threads.append(Measured(Droplet("interruption-proxy", proxy=True), ["rolling"], whats, runs))
+    # So that the droplets go then as well.
+    signal.signal(signal.SIGTERM, lambda *_words: sys.exit("told to end"))
     # Before both ask for them.
     play("droplet/build.yml")
     try:
