@@ -95,6 +95,10 @@ class RollingRun:
         if not self.check:
             self._complete()
         old = find_container(self.docker, self.params)
+        if old is not None:
+            self.result["port"] = self._port(old)
+        if old is not None and self._reuse(old):
+            return
         proxies: list[Proxy] = []
         reasons = self.reasons(old, proxies)
         self.result.update(possible=not reasons, reasons=reasons, proxies=[proxy.name for proxy in proxies])
@@ -104,23 +108,14 @@ class RollingRun:
                 path=self.params["project_src"],
                 remedy="Remove the obstacle, or deploy with deploy_strategy: recreate",
             )
-        if old is not None:
-            self.result["port"] = self._port(old)
-        if reasons or old is None or self.check:
-            if not self.check:
-                self._discard()
+        if self.check:
+            return
+        self._discard()
+        if reasons or old is None:
             return
         self.result["needed"] = self.params["force"] or self._outdated(old)
-        if not self.result["needed"]:
-            self._discard()
-            return
-        for new in self._named(INCOMING):
-            # Of a run that was killed. With force the old one is up to date too, so that nothing is known of this one.
-            if new["State"]["Running"] and not self.params["force"] and not self._outdated(new):
-                self.result["incoming"] = described(new)
-                return
-        self._discard()
-        self._start(old)
+        if self.result["needed"]:
+            self._start(old)
 
     def activate(self) -> None:
         """Let the new container take over, and take the old one away once its connections are over."""
@@ -188,6 +183,19 @@ class RollingRun:
 
     def _outdated(self, inspect: dict[str, Any]) -> bool:
         return _made_with.outdated(self.docker, self.project, self.files, self.service, inspect)
+
+    def _reuse(self, old: dict[str, Any]) -> bool:
+        """Whether a run that was killed has started what is wanted now; the memory for it is taken already."""
+        # With force the old one is up to date too, so that nothing is known of this one.
+        if self.params["force"] or not old["State"]["Running"]:
+            return False
+        for new in self._named(INCOMING):
+            if new["State"]["Running"] and not self._outdated(new) and self._outdated(old):
+                proxies = [proxy.name for proxy in self._proxies(old)]
+                if proxies:
+                    self.result.update(possible=True, needed=True, incoming=described(new), proxies=proxies)
+                    return True
+        return False
 
     def _port(self, old: dict[str, Any]) -> int:
         heard = _connections.listening(old["State"]["Pid"]) if old["State"]["Running"] else ()
