@@ -19,7 +19,13 @@ import pytest
 from ansible_collections.composeops.hotfix.plugins.module_utils import _compose_file
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import LABEL, Completed, Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._made_with import Made, difference, numbered, of_service
+from ansible_collections.composeops.hotfix.plugins.module_utils._made_with import (
+    Made,
+    difference,
+    numbered,
+    of_service,
+    outdated,
+)
 from ansible_collections.composeops.hotfix.plugins.module_utils._server_settings import settings
 from compose_binary import BY_VERSION
 
@@ -133,9 +139,14 @@ class Project:
                 check=False,
             )
             return Completed(done.returncode, done.stdout, done.stderr)
+        if words[0] == "ps":
+            # No container of the project has a name of its own to give to it.
+            return Completed(0, "", "")
         if self.missing:
             return Completed(1, "[]", self.missing)
         assert words[:2] == ["image", "inspect"]
+        if words[2] == "--format={{.Id}}":
+            return Completed(0, self.new["Id"] + "\n", "")
         return Completed(0, json.dumps([self.old, self.new]), "")
 
     def docker(self) -> Docker:
@@ -172,6 +183,10 @@ class Project:
         assert found.image_id == self.new["Id"]
         return found.reason
 
+    def outdated(self) -> bool:
+        self.write()
+        return outdated(self.docker(), _compose_file.Project.load(str(self.folder)), [], "backend", self.inspect)
+
 
 @pytest.fixture(params=BY_VERSION)
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Project:
@@ -197,6 +212,16 @@ NUMBER_ALONE: dict[str, tuple[Callable[[Project], None], Callable[[Project], Non
         lambda p: p.edit(COMPOSE, "--workers 4", "--workers 2"),
     ),
 }
+
+
+@pytest.mark.parametrize("case", NUMBER_ALONE)
+def test_compose_would_make_another_container_of_whatever_has_changed(project: Project, case: str) -> None:
+    before, after = NUMBER_ALONE[case]
+    before(project)
+    project.start()
+    assert not project.outdated()
+    after(project)
+    assert project.outdated() is (case != "nothing")
 
 
 @pytest.mark.parametrize("case", NUMBER_ALONE)
