@@ -130,7 +130,7 @@ def test_it_would_be_retired_by_force(api: Any, refused: Any, state: Path, old_k
     result = retire(state, "--check", api_keys_force=True)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "WARNING: The key sha256:" in " ".join(result.stdout.split())
-    assert "Would recreate backend" in result.stdout
+    assert "Would hand over backend to a copy of it" in " ".join(result.stdout.split())
     assert api.get(SEARCH, old_key)[0] == 200
 
 
