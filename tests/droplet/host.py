@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -50,6 +52,9 @@ class Host:
         host = yaml.safe_load((self.inventory / "hosts.yml").read_text())["all"]["hosts"]["droplet"]
         self.url: str = host["droplet_api_url"]
         self.container: str = host["droplet_container"]
+        # Of its own, so that a test can end the connections to it, and no other ones.
+        self.sockets = tempfile.mkdtemp(prefix=f"droplet-{name}-")
+        atexit.register(shutil.rmtree, self.sockets, ignore_errors=True)
 
     def sh(self, script: str, *, check: bool = True) -> str:
         """Run a shell script on it; what it printed."""
@@ -82,6 +87,7 @@ class Host:
         words = [str(BIN / "ansible-playbook"), "-i", str(self.inventory), f"composeops.hotfix.{name}"]
         words += ["-e", f"@{CHECKOUT / 'droplet' / 'hotfix.yml'}", "-e", json.dumps(variables), *options]
         environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "COLUMNS": "1000"}
+        environment["ANSIBLE_SSH_CONTROL_PATH_DIR"] = self.sockets
         # A session of its own, so that a test can kill all of it, as a closed laptop does.
         return subprocess.Popen(
             words,

@@ -26,6 +26,8 @@ ENV = f"{PROJECT}/.env"
 MAIN = f"{PROJECT}/backend/main.py"
 ROUTES = f"{PROJECT}/backend/api/routes.py"
 STATE = "/var/lib/composeops"
+# Where a fault keeps what it takes away; a reboot leaves it there.
+KEPT = "/var/tmp/fault"
 # What is short enough to be part of any text is no secret.
 SECRET = re.compile(r"^(?:VALID_API_KEYS|JWT_SECRET_KEY|OPENAI_API_KEY)=.*?([A-Za-z0-9_-]{12,})", re.MULTILINE)
 PLAIN = {"verify_watch_seconds": 0, "verify_shutdown": False, "deploy_health_timeout": 120, "report_dir": ""}
@@ -55,9 +57,9 @@ class Fault(NamedTuple):
     variables: dict[str, Any] = {}  # noqa: RUF012  (never changed)
 
 
-def kill(_droplet: Host, run: subprocess.Popen[str]) -> None:
-    """End the run as a closed laptop does, together with the connections that it shares."""
-    subprocess.run(["pkill", "-KILL", "-f", "ControlPersist"], check=False)
+def kill(droplet: Host, run: subprocess.Popen[str]) -> None:
+    """End the run as a closed laptop does, together with the connection that its tasks share."""
+    subprocess.run(["pkill", "-KILL", "-f", droplet.sockets], check=False)
     os.killpg(run.pid, signal.SIGKILL)
 
 
@@ -85,7 +87,7 @@ def second_run(droplet: Host, run: subprocess.Popen[str], *, elsewhere: bool = F
         if elsewhere:
             change = 'd.update(controller="laptop-of-somebody", machine="1", run="feedfacefeedface")'
             droplet.sh(
-                f'cp {lock} /root/lock; python3 -c \'import json; d = json.load(open("{lock}")); {change}; '
+                f'cp {lock} {KEPT}.lock; python3 -c \'import json; d = json.load(open("{lock}")); {change}; '
                 f'json.dump(d, open("{lock}", "w"))\''
             )
         status, output = Round(droplet).run(Fault())
@@ -93,7 +95,7 @@ def second_run(droplet: Host, run: subprocess.Popen[str], *, elsewhere: bool = F
         assert "changed=0" in output, output[-3000:]
         SAID.append(output)
         if elsewhere:
-            droplet.sh(f"cat /root/lock > {lock}")
+            droplet.sh(f"cat {KEPT}.lock > {lock}")
     finally:
         os.killpg(run.pid, signal.SIGCONT)
 
@@ -101,18 +103,18 @@ def second_run(droplet: Host, run: subprocess.Popen[str], *, elsewhere: bool = F
 def edit(path: str, text: str) -> dict[str, str]:
     """Scripts that add a line at the end of a file, and take the file's text back."""
     return {
-        "make": f"cp -p {path} /root/kept; cat >> {path} <<'END'\n{text}\nEND\n",
-        "undo": f"cat /root/kept > {path}",
+        "make": f"cp -p {path} {KEPT}; cat >> {path} <<'END'\n{text}\nEND\n",
+        "undo": f"cat {KEPT} > {path}",
     }
 
 
 def small(folder: str, options: str) -> dict[str, str]:
     """Scripts that put a folder on a small file system of its own, and back."""
     return {
-        "make": f"mkdir -p {folder} /root/kept.d; cp -a {folder}/. /root/kept.d/; "
-        f"mount -t tmpfs -o {options} tmpfs {folder}; cp -a /root/kept.d/. {folder}/ 2>/dev/null || true; "
+        "make": f"mkdir -p {folder} {KEPT}.d; cp -a {folder}/. {KEPT}.d/; "
+        f"mount -t tmpfs -o {options} tmpfs {folder}; cp -a {KEPT}.d/. {folder}/ 2>/dev/null || true; "
         f"dd if=/dev/zero of={folder}/filler bs=1k 2>/dev/null || true",
-        "undo": f"umount {folder}; rm -rf /root/kept.d",
+        "undo": f"umount {folder}; rm -rf {KEPT}.d",
     }
 
 
@@ -140,21 +142,19 @@ FAULTS: dict[str, Fault] = {
         (r"conflict", r"backend/main\.py"),
         tag="redis",
     ),
-    ".env is gone": Fault(f"mv {ENV} /root/kept", f"mv /root/kept {ENV}", (r"There is no .*\.env", r"Put it there")),
+    ".env is gone": Fault(f"mv {ENV} {KEPT}", f"mv {KEPT} {ENV}", (r"There is no .*\.env", r"Put it there")),
     ".env is a directory": Fault(
-        f"mv {ENV} /root/kept; mkdir {ENV}", f"rmdir {ENV}; mv /root/kept {ENV}", (r"\.env", r"directory")
+        f"mv {ENV} {KEPT}; mkdir {ENV}", f"rmdir {ENV}; mv {KEPT} {ENV}", (r"\.env", r"directory")
     ),
-    ".env cannot be read": Fault(
-        f"mv {ENV} /root/kept; ln -s .env {ENV}", f"rm {ENV}; mv /root/kept {ENV}", (r"\.env",)
-    ),
+    ".env cannot be read": Fault(f"mv {ENV} {KEPT}; ln -s .env {ENV}", f"rm {ENV}; mv {KEPT} {ENV}", (r"\.env",)),
     ".env has a line that nobody can read": Fault(
-        f"cp -p {ENV} /root/kept; echo 'LOG_LEVEL=\"info' >> {ENV}",
-        f"cat /root/kept > {ENV}",
+        f"cp -p {ENV} {KEPT}; echo 'LOG_LEVEL=\"info' >> {ENV}",
+        f"cat {KEPT} > {ENV}",
         (r"\.env:\d+", r"Close the quote"),
     ),
     "YAML is broken": Fault(
-        f"cp -p {PROJECT}/docker-compose.yml /root/kept; echo '  - [' >> {PROJECT}/docker-compose.yml",
-        f"cat /root/kept > {PROJECT}/docker-compose.yml",
+        f"cp -p {PROJECT}/docker-compose.yml {KEPT}; echo '  - [' >> {PROJECT}/docker-compose.yml",
+        f"cat {KEPT} > {PROJECT}/docker-compose.yml",
         (r"docker-compose\.yml:\d+",),
     ),
     "no permission": Fault(
@@ -199,13 +199,13 @@ FAULTS: dict[str, Fault] = {
     ),
     # While the new container is made.
     "the build fails": Fault(
-        f"cp -p {PROJECT}/Dockerfile /root/kept; echo 'RUN false' >> {PROJECT}/Dockerfile",
-        f"cat /root/kept > {PROJECT}/Dockerfile",
+        f"cp -p {PROJECT}/Dockerfile {KEPT}; echo 'RUN false' >> {PROJECT}/Dockerfile",
+        f"cat {KEPT} > {PROJECT}/Dockerfile",
         (r"false", AGAIN, r"What runs now: what ran before"),
     ),
     "an image is missing": Fault(
-        f"cp -p {PROJECT}/Dockerfile /root/kept; sed -i 's/^FROM .*/FROM wealth-coach-gone:1/' {PROJECT}/Dockerfile",
-        f"cat /root/kept > {PROJECT}/Dockerfile",
+        f"cp -p {PROJECT}/Dockerfile {KEPT}; sed -i 's/^FROM .*/FROM wealth-coach-gone:1/' {PROJECT}/Dockerfile",
+        f"cat {KEPT} > {PROJECT}/Dockerfile",
         (r"wealth-coach-gone:1", AGAIN),
     ),
     "the application cannot be imported": Fault(
@@ -217,8 +217,8 @@ FAULTS: dict[str, Fault] = {
         **edit(MAIN, "import time; time.sleep(600)"), says=(r"did not answer .* within 20 s", AGAIN), variables=SOON
     ),
     "health lies": Fault(
-        f'cp -p {ROUTES} /root/kept; sed -i \'s/"healthy"/"starting"/\' {ROUTES}',
-        f"cat /root/kept > {ROUTES}",
+        f'cp -p {ROUTES} {KEPT}; sed -i \'s/"healthy"/"starting"/\' {ROUTES}',
+        f"cat {KEPT} > {ROUTES}",
         (r"did not answer", r"starting", AGAIN),
         variables=SOON,
     ),
@@ -236,11 +236,11 @@ FAULTS: dict[str, Fault] = {
     ),
     "a port is taken": Fault(
         f"""
-        cp -p {PROJECT}/docker-compose.yml /root/kept
+        cp -p {PROJECT}/docker-compose.yml {KEPT}
         sed -i 's/      - "8000:8000"/&\\n      - "8081:8001"/' {PROJECT}/docker-compose.yml
         systemd-run --quiet --collect --unit taken python3 -m http.server 8081
         """,
-        f"systemctl stop taken; cat /root/kept > {PROJECT}/docker-compose.yml",
+        f"systemctl stop taken; cat {KEPT} > {PROJECT}/docker-compose.yml",
         (r"8081", AGAIN),
         away=True,
     ),
@@ -360,7 +360,6 @@ def test_fault(droplet: Host, name: str, figure: Callable[[str], None]) -> None:
         droplet.sh(fault.make)
         status, output = this.run(fault)
     finally:
-        # The droplet may have been rebooted: /root/kept and the files are on its disk.
         droplet.sh(fault.undo, check=False)
         asked = load.stop() if load is not None else {"failed": 0}
     assert (status != 0) is fault.fails, output[-3000:]
