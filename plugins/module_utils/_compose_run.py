@@ -6,8 +6,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from ansible_collections.composeops.hotfix.plugins.module_utils import _dotenv
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
@@ -90,6 +90,21 @@ def explained(docker: Docker, project: Project) -> Iterator[None]:
         shown = [line for line in error.output.splitlines() if line.strip() and not WARNING.search(line)]
         lines = mask("\n".join(shown), secrets).splitlines()
         raise Failure(mask(error.message, secrets), lines[-TAIL:]) from None
+
+
+def answer(module: Any, run: Callable[[], dict[str, Any]]) -> None:
+    """End a module with what a run returned, or with why it failed.
+
+    :param module: its ``AnsibleModule``.
+    """
+    try:
+        result = run()
+    except Failure as error:
+        module.fail_json(msg=str(error), output=error.output)
+    except HotfixError as error:
+        module.fail_json(msg=str(error))
+    else:
+        module.exit_json(**result)
 
 
 def known(docker: Docker, project: Project) -> set[str]:

@@ -30,9 +30,11 @@ def named_container(docker: Docker, params: Mapping[str, Any]) -> dict[str, Any]
 
     :raises HotfixError: naming what there is, when none or several fit.
     """
-    return docker.container(params["container"], params["project_src"], params["service"], files=params["files"] or ())
+    return docker.container(
+        params.get("container"), params["project_src"], params["service"], files=params["files"] or ()
+    )
 
 
 def find_container(docker: Docker, params: Mapping[str, Any]) -> dict[str, Any] | None:
     """As :func:`named_container`, but ``None`` when there is none."""
-    return docker.lookup(params["container"], params["project_src"], params["service"], files=params["files"] or ())
+    return docker.lookup(params.get("container"), params["project_src"], params["service"], files=params["files"] or ())

@@ -193,24 +193,8 @@ class Probe:
             raise HotfixError(
                 "no container of the project is running", path=self.project_src, remedy="Start it: docker compose up -d"
             )
-        service, image = self._service()
-        app = application(_argv(service, image), override)
-        mark = f"composeops-probe-{secrets.token_hex(8)}"
-        options = {
-            "application": app.name,
-            "factory": app.factory,
-            "folders": app.folders,
-            "redis_port": redis_port,
-            "request_path": request_path or "",
-            "timeout": self.timeout,
-            "mark": mark,
-        }
-        self.sweep()
-        try:
-            output = self._output(app.python, json.dumps(options), volumes(service) if self.isolated else [])
-        finally:
-            self._remove(self.name)
-        found = read_result(output, mark)
+        options = {"redis_port": redis_port, "request_path": request_path or ""}
+        app, output, found = self._try(override, options)
         return {"application": app.name, **verdict(found, output, redis_port)}
 
     def imports(self, override: str | None) -> dict[str, Any]:
@@ -220,31 +204,29 @@ class Probe:
 
         :raises HotfixError: as :meth:`run`.
         """
-        service, image = self._service()
-        app = application(_argv(service, image), override)
-        mark = f"composeops-probe-{secrets.token_hex(8)}"
-        options = {
-            "application": app.name,
-            "factory": False,
-            "folders": app.folders,
-            "redis_port": 0,
-            "only_import": True,
-            "timeout": self.timeout,
-            "mark": mark,
-        }
-        self.sweep()
-        try:
-            output = self._output(app.python, json.dumps(options), volumes(service) if self.isolated else [])
-        finally:
-            self._remove(self.name)
-        found = read_result(output, mark) or {"imported": False, "error": None}
-        is_verdict = bool(found.get("error")) and found["error"] != "timeout" and not found["from_system"]
+        app, _output, found = self._try(override, {"only_import": True})
+        found = found or {"imported": False, "error": None}
+        is_verdict = bool(found["error"]) and found["error"] != "timeout" and not found["from_system"]
         return {
             "application": app.name,
             "imported": found["imported"],
             "refuted": not found["imported"] and is_verdict,
             "error": found["error"],
         }
+
+    def _try(self, override: str | None, more: Mapping[str, Any]) -> tuple[Application, str, dict[str, Any] | None]:
+        """The application, all that it printed, and what the script said of it, in a container that is gone again."""
+        service, image = self._service()
+        app = application(_argv(service, image), override)
+        mark = f"composeops-probe-{secrets.token_hex(8)}"
+        options = {"application": app.name, "factory": app.factory, "folders": app.folders, **more}
+        options.update(timeout=self.timeout, mark=mark)
+        self.sweep()
+        try:
+            output = self._output(app.python, json.dumps(options), volumes(service) if self.isolated else [])
+        finally:
+            self._remove(self.name)
+        return app, output, read_result(output, mark)
 
     def _service(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The service as Compose resolves it, and the configuration of its image."""

@@ -19,9 +19,23 @@ from ansible_collections.composeops.hotfix.plugins.module_utils import (
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker, run_command
+from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import STATE_DIR
 from ansible_collections.composeops.hotfix.plugins.module_utils._kernel_files import kernel_text
 from ansible_collections.composeops.hotfix.plugins.module_utils._netfilter import MARK
 
+# As the documentation fragment of the same name describes them.
+ARGUMENTS: dict[str, Any] = {
+    "project_src": {"type": "path", "required": True},
+    "files": {"type": "list", "elements": "path"},
+    "service": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["started", "active", "absent"], "default": "started"},
+    "required": {"type": "bool", "default": False},
+    "force": {"type": "bool", "default": False},
+    "shared_volumes": {"type": "list", "elements": "str", "default": []},
+    "exclusive": {"type": "bool", "default": False},
+    "drain_timeout": {"type": "int", "default": 30},
+    **STATE_DIR,
+}
 GRACE = 10.0  # seconds that Docker gives a container to stop when nobody says otherwise
 OVERHEAD = 60.0  # seconds that the engine may take beyond that
 

@@ -113,7 +113,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
-from ansible_collections.composeops.hotfix.plugins.module_utils._compose_run import Failure, Request, carry_out, made
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_run import Request, answer, carry_out, made
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._lock import at_work_on
@@ -153,13 +153,7 @@ def run(options: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(argument_spec=ARGUMENTS)
-    try:
-        result = run(module.params)
-    except Failure as error:
-        module.fail_json(msg=str(error), output=error.output)
-    except HotfixError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**result)
+    answer(module, lambda: run(module.params))
 
 
 if __name__ == "__main__":

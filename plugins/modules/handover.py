@@ -22,6 +22,7 @@ requirements:
   - Docker Engine 20.10 or newer with its rules in iptables, Compose 2, root
 extends_documentation_fragment:
   - composeops.hotfix._project
+  - composeops.hotfix._takeover
   - composeops.hotfix._attributes
 attributes:
   check_mode:
@@ -33,12 +34,6 @@ attributes:
   idempotent:
     support: full
 options:
-  project_src:
-    required: true
-  service:
-    description: The service.
-    type: str
-    required: true
   state:
     description:
       - V(started), a copy runs, if the container is going to be replaced and can be handed over.
@@ -47,35 +42,6 @@ options:
     type: str
     choices: [started, active, absent]
     default: started
-  required:
-    description: Fail when the service cannot be handed over, for O(state=started).
-    type: bool
-    default: false
-  force:
-    description: Start a copy although Compose would not make another container, for O(state=started).
-    type: bool
-    default: false
-  shared_volumes:
-    description:
-      - Volumes, folders of the host or mount points to which two copies of the service may write at the same time.
-      - A service that writes to others is not handed over.
-    type: list
-    elements: str
-    default: []
-  exclusive:
-    description:
-      - There may be only one of this service at a time. Its label C(composeops.hotfix.exclusive) says so as well.
-    type: bool
-    default: false
-  drain_timeout:
-    description: Seconds that open connections may take to end by themselves.
-    type: int
-    default: 30
-  state_dir:
-    description:
-      - The folder below which the state of the projects lies on the managed host. Given, the handover is noted in the
-        project's journal.
-    type: path
 author:
   - composeops.hotfix contributors (@composeops)
 """
@@ -184,41 +150,17 @@ drained:
       type: float
 """
 
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.composeops.hotfix.plugins.module_utils._compose_run import Failure
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_run import answer
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
-from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import STATE_DIR
-from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._handover_run import HandoverRun
-
-ARGUMENTS: dict[str, Any] = {
-    "project_src": {"type": "path", "required": True},
-    "files": {"type": "list", "elements": "path"},
-    "service": {"type": "str", "required": True},
-    "state": {"type": "str", "choices": ["started", "active", "absent"], "default": "started"},
-    "required": {"type": "bool", "default": False},
-    "force": {"type": "bool", "default": False},
-    "shared_volumes": {"type": "list", "elements": "str", "default": []},
-    "exclusive": {"type": "bool", "default": False},
-    "drain_timeout": {"type": "int", "default": 30},
-    **STATE_DIR,
-}
+from ansible_collections.composeops.hotfix.plugins.module_utils._takeover import ARGUMENTS
 
 
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    # What finds the container by its project looks at this option, which this module does not have.
-    options = {**module.params, "container": None}
-    try:
-        result = HandoverRun(options, Docker(), check=module.check_mode).run()
-    except Failure as error:
-        module.fail_json(msg=str(error), output=error.output)
-    except HotfixError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**result)
+    answer(module, lambda: HandoverRun(module.params, Docker(), check=module.check_mode).run())
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from compose_binary import BY_VERSION
 
 RECORDED = Path(__file__).parents[1] / "module_utils" / "recorded"
 API_KEY = "dev-key-12345"
@@ -70,3 +71,86 @@ class Engine:
 @pytest.fixture
 def engine(tmp_path: Path, run_module: Callable[..., dict[str, Any]]) -> Engine:
     return Engine(tmp_path, run_module)
+
+
+HANDED_ON = r"""#!/bin/bash
+# Compose for real, the engine from memory, what would run in a container on this machine; its rules are not to be seen.
+cd "$(dirname "$0")"; echo "${{*//$'\n'/ }}" >>calls; cd - >/dev/null
+case "$*" in
+  compose*" run "*) while [ "$1" != -W ]; do shift; done; cd {project}; exec {python} "$@" ;;
+  compose*) shift; exec {compose} "$@" ;;
+  "image inspect"*) cat {folder}/image || exit 1 ;;
+  rm*) ;;
+  *composeops.hotfix.handover*) ;;
+  ps*--format*) ;;
+  ps*) cat {folder}/ids 2>/dev/null ;;
+  inspect*) cat {folder}/inspect ;;
+  *) echo "not to be asked: $*" >&2; exit 1 ;;
+esac
+exit 0
+"""
+
+
+class Service:
+    """A service ``web`` of a project, with a container of it that a recorded engine shows."""
+
+    def __init__(self, folder: Path, run_module: Callable[..., dict[str, Any]]) -> None:
+        self.folder = folder
+        self.project = folder / "shop"
+        self.programs = folder / "bin"
+        for made in (self.project, self.programs):
+            made.mkdir()
+        self._run_module = run_module
+        docker = self.programs / "docker"
+        docker.write_text(
+            HANDED_ON.format(
+                compose=next(iter(BY_VERSION.values())),
+                folder=self.programs,
+                project=self.project,
+                python=sys.executable,
+            )
+        )
+        for family in ("iptables", "ip6tables"):
+            for name in (family, f"{family}-nft", f"{family}-legacy"):
+                (self.programs / name).write_text("#!/bin/sh\nexit 3\n")
+        for program in self.programs.iterdir():
+            program.chmod(0o755)
+        self.write("ports: ['8000:8000']")
+
+    def write(self, *lines: str) -> None:
+        """Its Compose file."""
+        (self.project / "compose.yml").write_text(
+            "\n    ".join(["services:\n  proxy: {image: nginx}\n  web:", "image: web:1", *lines, ""])
+        )
+
+    def build(self, *command: str) -> None:
+        """Let the engine have its image."""
+        (self.programs / "image").write_text(json.dumps([{"Config": {"Cmd": list(command), "Entrypoint": None}}]))
+
+    def start(self, **state: Any) -> None:
+        """Let the engine have a container of it."""
+        inspect = json.loads((RECORDED / "inspect_engine_20.json").read_text())[0]
+        # No process of this machine may be taken for the container's.
+        inspect["State"].update({"Pid": 0, **state})
+        inspect["Config"]["Labels"]["com.docker.compose.project.working_dir"] = str(self.project)
+        binding = [{"HostIp": "0.0.0.0", "HostPort": "8000"}]
+        inspect["NetworkSettings"]["Ports"] = {"8000/tcp": binding}
+        (self.programs / "inspect").write_text(json.dumps([inspect]))
+        (self.programs / "ids").write_text(inspect["Id"] + "\n")
+
+    def run(self, module: str, *, check: bool = False, expect_failure: bool = False, **args: Any) -> dict[str, Any]:
+        """Run a module on it."""
+        env = {"PATH": f"{self.programs}:{os.environ['PATH']}"}
+        given = {"project_src": str(self.project), "service": "web", **args}
+        return self._run_module(module, given, check=check, expect_failure=expect_failure, env=env)
+
+    def changes(self) -> list[str]:
+        """What was asked of the engine beside looking."""
+        calls = (self.programs / "calls").read_text().splitlines()
+        looks = ("ps ", "inspect ", "compose version", "image inspect")
+        return [call for call in calls if not call.startswith(looks) and " config " not in call]
+
+
+@pytest.fixture
+def service(tmp_path: Path, run_module: Callable[..., dict[str, Any]]) -> Service:
+    return Service(tmp_path, run_module)
