@@ -278,8 +278,10 @@ def plan_restore(
     exclude_variables: Iterable[str],
     *,
     dialect: str,
-) -> list[Change]:
+) -> tuple[list[Change], list[str]]:
     """What has to be done to the project's files to make them the snapshot's; files that are so already are left out.
+
+    With it come the names of the variables whose present values differ from the snapshot's, and stay.
 
     :param exclude: files that keep their present state.
     :param exclude_variables: variables of environment files that keep their present values.
@@ -288,18 +290,19 @@ def plan_restore(
     """
     skipped = {relative(project_src, name) for name in exclude}
     variables = list(exclude_variables)
-    changes = []
+    changes, staying = [], []
     for kept in snapshot.files:
         if kept.path in skipped:
             continue
         present, before = look(project_src, kept.path)
         after = store.content(snapshot.id, kept)
         if after is not None and variables and is_dotenv(kept.path):
-            after = keep_variables(os.path.join(project_src, kept.path), before, after, variables, dialect)
+            after, names = keep_variables(os.path.join(project_src, kept.path), before, after, variables, dialect)
+            staying += names
         same_kind = (present.link, present.absent) == (kept.link, kept.absent)
         if before != after or not same_kind or (after is not None and _properties(present) != _properties(kept)):
             changes.append(Change(kept, before, after))
-    return changes
+    return changes, staying
 
 
 def _properties(kept: Kept) -> tuple[int, ...]:
@@ -307,8 +310,13 @@ def _properties(kept: Kept) -> tuple[int, ...]:
     return (kept.mode, kept.uid, kept.gid) if os.geteuid() == 0 else (kept.mode,)
 
 
-def keep_variables(path: str, present: bytes | None, restored: bytes, names: Iterable[str], dialect: str) -> bytes:
-    """A restored environment file in which these variables have their present values, or are absent as they are now."""
+def keep_variables(
+    path: str, present: bytes | None, restored: bytes, names: Iterable[str], dialect: str
+) -> tuple[bytes, list[str]]:
+    """A restored environment file in which these variables have their present values, or are absent as they are now.
+
+    With it come the names of those whose values differ.
+    """
     if present is None:
         raise HotfixError(
             f"there is no file to keep the present values of {', '.join(names)} from",
@@ -320,7 +328,7 @@ def keep_variables(path: str, present: bytes | None, restored: bytes, names: Ite
     differing = {name: value for name, value in wanted.items() if value != document.get(name)}
     document = document.set({name: value for name, value in differing.items() if value is not None})
     gone = [name for name, value in differing.items() if value is None]
-    return (document.remove(gone) if gone else document).data
+    return (document.remove(gone) if gone else document).data, list(differing)
 
 
 def differing(project_src: str, snapshot: Snapshot) -> list[str]:
@@ -402,6 +410,7 @@ class Result:
     snapshot: Snapshot
     changed_files: list[str] = field(default_factory=list)
     diff: list[dict[str, str]] = field(default_factory=list)
+    kept_variables: list[str] = field(default_factory=list)
 
 
 class Project:
@@ -460,7 +469,9 @@ class Project:
         snapshot = self.store.load(name or opened)
         files = [os.path.join(self.project_src, kept.path) for kept in snapshot.files]
         with Edit(*files, check=self.check):
-            changes = plan_restore(self.project_src, self.store, snapshot, exclude, exclude_variables, dialect=dialect)
+            changes, staying = plan_restore(
+                self.project_src, self.store, snapshot, exclude, exclude_variables, dialect=dialect
+            )
             names = [change.kept.path for change in changes]
             if changes and not self.check:
                 self._note("restored", snapshot, "started", names)
@@ -468,7 +479,7 @@ class Project:
         moved = _git.go_back(self.project_src, snapshot.revision, scratch, check=self.check)
         self._note("restored", snapshot, "changed" if changes or moved else "unchanged", names)
         transaction = "restored" if opened else "none"
-        return Result(bool(changes) or moved, transaction, snapshot, names, restore_diff(changes))
+        return Result(bool(changes) or moved, transaction, snapshot, names, restore_diff(changes), staying)
 
     def _keep(self, snapshot: Snapshot, action: str, transaction: str) -> Result:
         known = self.store.has(snapshot.id)

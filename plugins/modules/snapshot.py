@@ -188,6 +188,14 @@ changed_files:
   elements: str
   returned: success
   sample: [".env", "docker-compose.yml"]
+kept_variables:
+  description:
+    - The names in O(exclude_variables) whose present values differ from those of the snapshot that was, or would be,
+      restored.
+  type: list
+  elements: str
+  returned: success
+  sample: [VALID_API_KEYS]
 """
 
 import tempfile
@@ -271,6 +279,7 @@ def main() -> None:
         image_name=snapshot.image_name,
         revision=snapshot.revision,
         changed_files=result.changed_files,
+        kept_variables=result.kept_variables,
         diff=result.diff,
     )
 

@@ -144,9 +144,13 @@ def test_ladder_all_but_the_keys_first(run_module: Run, droplet: Droplet) -> Non
     done = run_module("snapshot", droplet.args("restored", exclude_variables=names))
     assert (droplet.project / ".env").read_text() == ENV.replace("canary-old-key", "canary-new-key")
     assert "canary" not in json.dumps(done)
-    assert run_module("snapshot", droplet.args("restored", exclude_variables=names))["changed"] is False
+    assert done["kept_variables"] == ["VALID_API_KEYS"]
+    again = run_module("snapshot", droplet.args("restored", exclude_variables=names))
+    assert (again["changed"], again["kept_variables"]) == (False, ["VALID_API_KEYS"])
     run_module("snapshot", droplet.args("restored"))
     assert droplet.contents() == before
+    unchanged = run_module("snapshot", droplet.args("restored", exclude_variables=names))
+    assert (unchanged["changed"], unchanged["kept_variables"]) == (False, [])
 
     droplet.stage()
     done = run_module("snapshot", droplet.args("restored", exclude=[".env", "./backend/../backend/main.py"]))
