@@ -30,6 +30,7 @@ class Request(NamedTuple):
     watch: int = 0
     allow_stop: bool = False
     samples: int = 5
+    tail: int = 0
 
 
 def search(docker: Docker, inspect: Mapping[str, Any], request: Request) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def search(docker: Docker, inspect: Mapping[str, Any], request: Request) -> dict
         raise HotfixError(f"container {name} keeps no log: its logging driver is none", remedy=READABLE)
     since = request.since or _last_start(inspect, name)
     secrets = hidden_values(environment(inspect))
-    scan = Scan(request.patterns, secrets=secrets, samples=request.samples)
+    scan = Scan(request.patterns, secrets=secrets, samples=request.samples, tail=request.tail)
     bounds = ["--timestamps", "--since", since, *(["--until", request.until] if request.until else [])]
     ending = None
     if request.watch:
@@ -57,6 +58,7 @@ def search(docker: Docker, inspect: Mapping[str, Any], request: Request) -> dict
     return {
         "ok": scan.ok and not stopped,
         "problems": [*scan.problems(), *([ENDINGS[str(ending)]] if stopped else [])],
+        "tail": scan.tail,
         "matches": [match.result() for match in scan.matches],
         "lines": scan.lines,
         "bytes": scan.bytes,

@@ -8,6 +8,7 @@ import re
 import selectors
 import subprocess
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -85,13 +86,16 @@ class Line(NamedTuple):
 
 
 class Scan:
-    """Counts lines and matches; keeps nothing of the log but a few samples.
+    """Counts lines and matches; keeps nothing of the log but a few lines.
 
-    :param secrets: values to mask in samples, beside all that looks like a secret.
+    :param secrets: values to mask in what is kept, beside all that looks like a secret.
     :param samples: how many lines are kept for each pattern.
+    :param tail: how many of the last lines are kept.
     """
 
-    def __init__(self, patterns: Sequence[Pattern], *, secrets: Iterable[str] = (), samples: int = SAMPLES) -> None:
+    def __init__(
+        self, patterns: Sequence[Pattern], *, secrets: Iterable[str] = (), samples: int = SAMPLES, tail: int = 0
+    ) -> None:
         self.matches = [Match(pattern) for pattern in patterns]
         self.lines = 0
         self.bytes = 0
@@ -100,6 +104,18 @@ class Scan:
         self.last: str | None = None
         self._secrets = list(secrets)
         self._samples = samples
+        # The streams arrive in any order, so that the last lines of both are among the last ones of each.
+        self._tails: dict[str, deque[Line]] = {stream: deque(maxlen=tail) for stream in self.streams}
+
+    @property
+    def tail(self) -> list[dict[str, Any]]:
+        """The last lines of both streams in the order in which the engine received them, masked and shortened."""
+        kept = sorted((line for lines in self._tails.values() for line in lines), key=lambda line: line.time or "")
+        size = self._tails["stdout"].maxlen or 0
+        return [
+            {"time": line.time, "stream": line.stream, "text": shorten(mask(line.text, self._secrets))}
+            for line in kept[-size:]
+        ]
 
     @property
     def ok(self) -> bool:
@@ -112,6 +128,7 @@ class Scan:
         self.bytes += line.size
         self.streams[line.stream] += 1
         self.first, self.last = _span(self.first, self.last, line.time)
+        self._tails[line.stream].append(line)
         for match in self.matches:
             if match.pattern.regex.search(line.text):
                 match.count += 1

@@ -70,6 +70,11 @@ options:
       - How many lines of each pattern are returned.
     type: int
     default: 5
+  tail:
+    description:
+      - How many of the last lines are returned, of both streams in the order in which they were written.
+    type: int
+    default: 0
 requirements:
   - Docker Engine 20.10 or newer
   - A logging driver that can be read, such as C(json-file), C(local) or C(journald)
@@ -150,6 +155,21 @@ matches:
       description: The first of them, masked and cut to 300 characters.
       type: list
       elements: str
+tail:
+  description: The last lines, oldest first, masked and cut to 300 characters.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    time:
+      description: When it was written, RFC 3339.
+      type: str
+    stream:
+      description: V(stdout) or V(stderr).
+      type: str
+    text:
+      description: The line.
+      type: str
 lines:
   description: The number of lines looked at.
   type: int
@@ -215,8 +235,8 @@ def request(options: dict) -> Request:
     """The module's options, checked."""
     if options["watch"] and options["until"]:
         raise HotfixError("watch looks at lines to come and until bounds lines that are there", remedy="Leave one out")
-    if options["watch"] < 0 or options["samples"] < 0:
-        raise HotfixError("watch and samples cannot be negative")
+    if min(options["watch"], options["samples"], options["tail"]) < 0:
+        raise HotfixError("watch, samples and tail cannot be negative")
     now = datetime.now(timezone.utc)
     bounds = {
         name: parse_instant(options[name], option=name, now=now) if options[name] else None
@@ -227,6 +247,7 @@ def request(options: dict) -> Request:
         watch=options["watch"],
         allow_stop=options["allow_stop"],
         samples=options["samples"],
+        tail=options["tail"],
         **bounds,
     )
 
@@ -242,6 +263,7 @@ def main() -> None:
             "watch": {"type": "int", "default": 0},
             "allow_stop": {"type": "bool", "default": False},
             "samples": {"type": "int", "default": 5},
+            "tail": {"type": "int", "default": 0},
         },
         **REQUIRED,
         supports_check_mode=True,

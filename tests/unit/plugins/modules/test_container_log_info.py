@@ -36,6 +36,19 @@ def test_both_streams_are_searched_from_the_containers_start(engine: Any) -> Non
     assert call == ["logs", "--timestamps", "--since", result["since"], engine.inspect["Id"]]
 
 
+def test_the_last_lines_of_both_streams_come_in_their_order_and_masked(engine: Any) -> None:
+    engine.answers["logs"] = {"stdout": OUT, "stderr": ERR}
+    result = engine.run("container_log_info", container="shop-web-1", tail=3)
+    assert [(line["time"], line["stream"]) for line in result["tail"]] == [
+        (f"{STAMP}2Z", "stderr"),
+        (f"{STAMP}3Z", "stdout"),
+        (f"{STAMP}4Z", "stderr"),
+    ]
+    assert API_KEY not in json.dumps(result)
+    assert REDIS_PASSWORD not in json.dumps(result)
+    assert engine.run("container_log_info", container="shop-web-1")["tail"] == []
+
+
 def test_a_log_as_expected(engine: Any) -> None:
     engine.answers["logs"] = {"stdout": OUT}
     result = engine.run("container_log_info", container="shop-web-1", patterns=PATTERNS, until="2026-11-24T12:00:00Z")
@@ -114,6 +127,7 @@ def test_a_container_without_log_or_without_start(engine: Any) -> None:
         ({"patterns": [{"name": "a", "regex": "x", "expect": "perhaps"}]}, "expect"),
         ({"watch": 5, "until": "10m"}, "Leave one out"),
         ({"watch": -1}, "cannot be negative"),
+        ({"tail": -1}, "cannot be negative"),
     ],
 )
 def test_wrong_options(engine: Any, args: dict[str, Any], message: str) -> None:
