@@ -16,13 +16,14 @@ while not os.path.exists("/tmp/stop") and time.monotonic() < end:
     for address, result in results.items():
         connection = http.client.HTTPConnection(address, timeout=15)
         result["requests"] += 1
+        began = time.time()
         try:
             connection.request("GET", "/health")
             answer = connection.getresponse()
             if answer.status != 200 or json.loads(answer.read()) != {"status": "healthy"}:
                 result["failed"].append(f"status {answer.status}")
         except (OSError, http.client.HTTPException) as error:
-            result["failed"].append(f"{time.strftime('%H:%M:%S')} {type(error).__name__}: {error}")
+            result["failed"].append(f"{began:.3f}, after {time.time() - began:.3f} s: {type(error).__name__}: {error}")
         finally:
             connection.close()
     time.sleep(0.02)

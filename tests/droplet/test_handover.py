@@ -125,10 +125,20 @@ class Shop:
         """The whole of it, as role deploy does it: what leading there and leading back said."""
         copy = self.handover("started")["stand_in"]
         self.wait_for(copy["id"])
+        self.note("copy healthy")
         there = self.handover("active")
+        self.note("led there")
         self.droplet.sh(f"cd {SHOP}; docker compose --progress quiet up -d --no-deps web")
+        self.note("recreated")
         self.wait_for()
-        return there, self.handover("absent")
+        self.note("healthy")
+        back = self.handover("absent")
+        self.note("led back")
+        return there, back
+
+    def note(self, what: str) -> None:
+        """Print when something was done, which is shown where a test fails."""
+        print(f"{time.time():.3f} {what}")
 
 
 class Clients:
