@@ -84,13 +84,6 @@ def running(container: Mapping[str, Any]) -> bool:
     return bool(container.get("exists")) and container["container"]["status"] == "running"
 
 
-def holding(body: Any, expected: Any) -> bool:
-    """Whether a JSON body holds what is expected: each expected member of an object, else equality."""
-    if isinstance(expected, Mapping):
-        return isinstance(body, Mapping) and all(key in body and holding(body[key], expected[key]) for key in expected)
-    return bool(body == expected)
-
-
 def line_pattern(line: str) -> dict[str, str]:
     """The pattern for ``container_log_info`` that expects a literal line."""
     return {"name": line, "regex": re.escape(line), "expect": "present"}

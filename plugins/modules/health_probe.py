@@ -80,7 +80,6 @@ answer:
 """
 
 import contextlib
-import json
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -89,7 +88,6 @@ from urllib.parse import urlsplit, urlunsplit
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import ConnectionError as TlsError
 from ansible.module_utils.urls import open_url
-from ansible_collections.composeops.hotfix.plugins.module_utils._checks import holding
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker, environment, networks
 from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import (
     OPTIONS,
@@ -98,6 +96,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._container_optio
     named_container,
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._health import LIMIT, is_healthy
 from ansible_collections.composeops.hotfix.plugins.module_utils._logs import shorten
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import hidden_values, mask
 
@@ -109,7 +108,6 @@ ARGUMENTS: dict[str, Any] = {
     "validate_certs": {"type": "bool", "default": True},
     **OPTIONS,
 }
-LIMIT = 1_000_000  # bytes of an answer that are read
 
 
 def ask(options: dict[str, Any], direct: tuple[str, str] | None) -> tuple[int, str]:
@@ -134,14 +132,6 @@ def ask(options: dict[str, Any], direct: tuple[str, str] | None) -> tuple[int, s
             return int(error.code), error.read(LIMIT).decode("utf-8", "replace")
     except (OSError, TlsError, HTTPException, ValueError) as error:
         return 0, f"no answer: {error.reason if isinstance(error, URLError) else error or type(error).__name__}"
-
-
-def is_healthy(status: int, text: str, body: dict[str, Any]) -> bool:
-    """Whether an answer is that of a healthy application."""
-    try:
-        return 0 < status < 400 and holding(json.loads(text), body)
-    except (RecursionError, ValueError):
-        return False
 
 
 def address(options: dict[str, Any]) -> tuple[str, str]:

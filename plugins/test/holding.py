@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ansible_collections.composeops.hotfix.plugins.module_utils import _checks
+from ansible_collections.composeops.hotfix.plugins.module_utils import _health
 
 
 class TestModule:
     """The tests of the collection."""
 
     def tests(self) -> dict[str, Callable[..., bool]]:
-        return {"holding": _checks.holding}
+        return {"holding": _health.holding}

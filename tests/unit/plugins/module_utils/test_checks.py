@@ -320,22 +320,6 @@ def test_without_a_running_container_nothing_is_claimed(container: dict[str, Any
     assert status({**good(), "container": container}) == {"container": "fail"}
 
 
-@pytest.mark.parametrize(
-    ("body", "expected", "holds"),
-    [
-        ({"status": "healthy", "more": 1}, {"status": "healthy"}, True),
-        ({"ready": False}, {"ready": True}, False),
-        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1}}, True),
-        ({"a": 1}, {"a": {"b": 1}}, False),
-        (None, {"status": "healthy"}, False),
-        ([], {}, False),
-        ("ok", "ok", True),
-    ],
-)
-def test_a_body_is_judged_by_what_it_holds(body: Any, expected: Any, holds: bool) -> None:
-    assert _checks.holding(body, expected) is holds
-
-
 def test_summary_shows_before_and_after_and_fits_a_terminal() -> None:
     broken = good()
     broken["keys"].update(old_refused=False)
