@@ -255,10 +255,10 @@ def test_reboot_brings_the_application_back(host: Any, api: Any, droplet: dict[s
     assert api.get("/api/v1/health")[1] == '{"status":"healthy"}'
 
 
-def tune(state: Path, number: int) -> str:
+def tune(state: Path, number: int, watch: int = 1) -> str:
     """Set the number of workers by the playbook for it; what it said."""
     command = ["ansible-playbook", "composeops.hotfix.tune_workers", "-i", str(state / "inventory")]
-    command += ["-e", f"@{CHECKOUT / 'droplet' / 'hotfix.yml'}", "-e", "verify_watch_seconds=1"]
+    command += ["-e", f"@{CHECKOUT / 'droplet' / 'hotfix.yml'}", "-e", f"verify_watch_seconds={watch}"]
     # A handover has tests of its own, and takes longer.
     command += ["-e", "deploy_strategy=recreate", "-e", f"workers_count={number}"]
     result = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -277,7 +277,9 @@ def test_the_number_is_changed_while_they_serve_and_by_another_container_where_m
     before, container = workers(host), inspect(host)["Id"]
     assert (len(before), number_in_file(host)) == (2, "2")
     with api.asked("/api/v1/health") as answers:
-        said = tune(state, 1)
+        said = tune(state, 1, watch=20)
+    assert "droplet: watched 0 of 20 s: 1 worker, none replaced droplet: watched 10 of 20 s: 1 worker, none" in said
+    assert not host.file("/root/.ansible_async").exists or not host.file("/root/.ansible_async").listdir()
     assert "Changed the workers of backend from 2 to 1 while it serves, without a restart" in said
     assert (workers(host), inspect(host)["Id"], number_in_file(host)) == (before[:1], container, "1")
     assert list(answers) == [200] and answers[200] > 100, answers

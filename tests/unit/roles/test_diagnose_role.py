@@ -154,3 +154,28 @@ def test_each_playbook_that_deploys_diagnoses_before_its_first_change(path: Path
         assert ("diagnose", "before") in names
         before = names[: names.index(("diagnose", "before"))]
         assert [name for name in before if not (name[0] in looks or name[1] in looks)] == []
+
+
+def test_a_long_watch_says_how_it_goes_and_ends_with_the_module(application: Application) -> None:
+    application.texts = {"ps": "", "info": "/\n"}
+    (application.bin / "texts.json").write_text(json.dumps(application.texts))
+    watch: dict[str, Any] = {
+        "composeops.hotfix.worker_info": {
+            "project_src": str(application.folder),
+            "service": "backend",
+            "watch": 900,
+        },
+        "register": "watched",
+        "failed_when": False,
+    }
+    proof = {
+        "ansible.builtin.assert": {
+            "that": ["'no container of service backend' in watched.msg", "watched.ansible_job_id is not defined"]
+        }
+    }
+    folder = application.folder / "async"
+    host = {"ansible_async_dir": str(folder)}
+    done = play_roles(application.folder, [watch, proof], {"host": host}, programs=application.bin)
+    assert done.returncode == 0, done.stdout
+    assert "  host: watched   0 of 900 s: there is no container" in done.stdout
+    assert list(folder.iterdir()) == []

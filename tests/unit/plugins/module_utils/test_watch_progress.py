@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lines that are shown while workers are watched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.composeops.hotfix.plugins.module_utils._watch_progress import Progress
+
+
+def running(*pids: int, status: str = "running") -> dict[str, Any]:
+    return {"exists": True, "container": {"status": status}, "workers": {"pids": list(pids)}}
+
+
+def test_each_worker_that_takes_the_place_of_another_one_is_counted() -> None:
+    progress = Progress("droplet", 300)
+    assert progress.line(0.4, running(10, 11)) == "  droplet: watched   0 of 300 s: 2 workers, none replaced"
+    assert progress.line(10.2, running(10, 11)) == "  droplet: watched  10 of 300 s: 2 workers, none replaced"
+    assert progress.line(20, running(10, 12)).endswith("2 workers, 1 replaced")
+    assert progress.line(30, running(12)).endswith("1 worker, 1 replaced")
+    assert progress.line(40, running(12, 13)).endswith("2 workers, 2 replaced")
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"failed": True, "msg": "cannot connect"}, "the engine does not answer"),
+        ({"exists": False}, "there is no container"),
+        (running(status="restarting"), "the container is restarting, no worker runs"),
+        (running(7, status="paused"), "the container is paused, no worker runs"),
+        (running(), "the container is running, no worker runs"),
+    ],
+)
+def test_what_keeps_workers_from_being_seen_is_said(found: dict[str, Any], said: str) -> None:
+    line = Progress("droplet", 300).line(290, found)
+    assert line == f"  droplet: watched 290 of 300 s: {said}"
+    assert len(line) <= 80
