@@ -44,6 +44,7 @@ NOT_UPDATED = {
     "detached": "no branch is checked out, so that git did not update the source",
     "no_upstream": "the remote has no branch to update from",
 }
+HIDDEN = "no start line in the log: a log level above INFO hides it, or a log driver's rotation has taken it"
 WORST_FIRST = ("fail", "not enforced", "action", "not observable", "pass")
 
 
@@ -64,6 +65,7 @@ def judge(observed: Observed, issues: Collection[str] = ()) -> list[Check]:
         _source(observed),
         *_source_loaded(observed),
         _shutdown(observed),
+        *_stop(observed),
         _deaths(observed),
         _oom(observed),
         _same_workers(observed),
@@ -75,6 +77,7 @@ def judge(observed: Observed, issues: Collection[str] = ()) -> list[Check]:
         *_residue(observed),
         _health(observed),
         _start(observed),
+        *_errors(observed),
     ]
     return [check for check in checks if not issues or check["issue"] in issues]
 
@@ -189,14 +192,23 @@ def _match(observed: Observed, name: str) -> Mapping[str, Any]:
 
 
 def _warning(observed: Observed) -> Check:
-    match = _match(observed, "dev_key_warning")
-    return _pass_if(
-        "Development API key",
-        "no_dev_key_warning",
-        match["count"] == 0,
-        f"no development key warning in the {observed['log'].get('lines', 0)} log lines since the container's start",
-        f"the log warns of development API keys ({match['count']} times since the container's start)",
+    issue, check = "Development API key", "no_dev_key_warning"
+    match, lines = _match(observed, "dev_key_warning"), observed["log"].get("lines", 0)
+    if match["count"]:
+        evidence = f"the log warns of development API keys ({match['count']} times since the container's start)"
+        return _check(issue, check, "fail", evidence)
+    if not _speaks(observed):
+        # What `live_keys` judges is the key itself.
+        evidence = f"{HIDDEN}, and a warning with it; the keys of the running container are judged by themselves"
+        return _check(issue, check, "not observable", evidence)
+    return _check(
+        issue, check, "pass", f"no development key warning in the {lines} log lines since the container's start"
     )
+
+
+def _speaks(observed: Observed) -> bool:
+    """Whether the log holds what the server says at its start, so that nothing hides a warning."""
+    return bool(_match(observed, "started")["count"])
 
 
 def _live_keys(observed: Observed) -> Check:
@@ -541,9 +553,8 @@ def _health(observed: Observed) -> Check:
 
 
 def _start(observed: Observed) -> Check:
-    if _match(observed, "started")["count"] == 0:
-        evidence = "no start line in the log; a log level above INFO or a log driver's rotation hides it"
-        return _check("API works", "start_lines", "not observable", evidence)
+    if not _speaks(observed):
+        return _check("API works", "start_lines", "not observable", HIDDEN)
     missing = [line for line in observed["expected_lines"] if _match(observed, line)["count"] == 0]
     return _pass_if(
         "API works",
@@ -552,3 +563,40 @@ def _start(observed: Observed) -> Check:
         "the log holds every line of a good start",
         f"the log lacks lines of a good start: {', '.join(missing)}",
     )
+
+
+def _stop(observed: Observed) -> list[Check]:
+    """The lines of a good shutdown, from the image's own start and shutdown; `redis_closed` says why there was none."""
+    probe, wanted = observed["probe"], observed["expected_stop_lines"]
+    if "lines_seen" not in probe or probe["startup"] != "complete" or not wanted:
+        return []
+    issue, check, seen = "Redis shutdown error", "stop_lines", set(probe["lines_seen"])
+    if not seen:
+        evidence = "neither lines of a start nor of a shutdown are printed; the application's log level hides them"
+        return [_check(issue, check, "not observable", evidence)]
+    missing = [line for line in wanted if line not in seen]
+    return [
+        _pass_if(
+            issue,
+            check,
+            not missing,
+            "the image's own shutdown prints every line of a good one",
+            f"the image's own shutdown lacks lines of a good one: {', '.join(missing)}",
+        )
+    ]
+
+
+def _errors(observed: Observed) -> list[Check]:
+    """Lines with errors, which fail only where `verify_patterns` wants them absent: they may be somebody else's."""
+    match = _match(observed, "errors")
+    if "expect" not in match:
+        return []
+    issue, check, lines = "API works", "no_errors", observed["log"].get("lines", 0)
+    if match["count"]:
+        times = f"{match['count']} line{'s' * (match['count'] > 1)}"
+        status = "fail" if match["expect"] == "absent" else "action"
+        first = (match["samples"] or [""])[0][:200]
+        return [_check(issue, check, status, f"{times} with errors in the log since the container's start: {first}")]
+    if not lines:
+        return [_check(issue, check, "not observable", "the log is empty")]
+    return [_check(issue, check, "pass", f"no line with an error in the {lines} log lines since the container's start")]

@@ -182,9 +182,12 @@ class Probe:
         self.isolated = isolated
         self.name = f"composeops-shutdown-probe-{secrets.token_hex(6)}"
 
-    def run(self, override: str | None, redis_port: int, request_path: str | None) -> dict[str, Any]:
+    def run(
+        self, override: str | None, redis_port: int, request_path: str | None, lines: Sequence[str] = ()
+    ) -> dict[str, Any]:
         """Start, stop, count, and remove the container again whatever happens.
 
+        :param lines: texts to look for in what the application prints.
         :raises HotfixError: when the project, the service, its image or the application's name can't be found.
         """
         if not self.docker.find(self.project_src, files=self.files, all=False):
@@ -195,7 +198,8 @@ class Probe:
             )
         options = {"redis_port": redis_port, "request_path": request_path or ""}
         app, output, found = self._try(override, options)
-        return {"application": app.name, **verdict(found, output, redis_port)}
+        seen = {"lines_seen": [line for line in lines if line in output]}
+        return {"application": app.name, **verdict(found, output, redis_port), **seen}
 
     def imports(self, override: str | None) -> dict[str, Any]:
         """Only import the application, and remove the container again whatever happens.

@@ -54,6 +54,12 @@ options:
     type: str
     choices: [isolated, shared]
     default: isolated
+  lines:
+    description:
+      - Texts to look for in what the application prints, such as those of a good start and a good shutdown.
+    type: list
+    elements: str
+    default: []
 notes:
   - In check mode the module does the same, since it leaves nothing behind.
   - The application starts and stops once more, as another worker of it would, under the same memory limit.
@@ -136,6 +142,12 @@ log:
     never_awaited:
       description: Python's warning that a coroutine was never awaited.
       type: bool
+lines_seen:
+  description: Those of O(lines) that the application printed.
+  type: list
+  elements: str
+  returned: success
+  sample: ["✓ Redis connections closed"]
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -156,6 +168,7 @@ def main() -> None:
             "request_path": {"type": "str"},
             "timeout": {"type": "int", "default": 60},
             "volumes": {"type": "str", "choices": ["isolated", "shared"], "default": "isolated"},
+            "lines": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -170,7 +183,7 @@ def main() -> None:
             max(options["timeout"], 1),
             isolated=options["volumes"] == "isolated",
         )
-        result = probe.run(options["application"], options["redis_port"], options["request_path"])
+        result = probe.run(options["application"], options["redis_port"], options["request_path"], options["lines"])
     except HotfixError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)

@@ -17,6 +17,7 @@ OLD_KEY = fingerprint("dev-key-12345")
 JWT = fingerprint("mZ3v0Y7qWm1xUu2a9c4Q8rT5yB6nL0pEmZ3v0Y7qWm1x")
 REQUIRED = {"ENVIRONMENT": "production", "DEBUG": "false"}
 LINES = ["✓ Redis connection established"]
+STOP_LINES = ["✓ Redis connections closed", "✓ Vector database persisted"]
 
 
 def said(cause: str, deaths: int = 0) -> dict[str, Any]:
@@ -57,9 +58,11 @@ def good() -> dict[str, Any]:
                 {"name": "worker_died", "count": 0, "samples": []},
                 {"name": "started", "count": 2, "samples": []},
                 {"name": LINES[0], "count": 2, "samples": []},
+                {"name": "errors", "count": 0, "samples": [], "expect": "any"},
             ],
         },
         "expected_lines": LINES,
+        "expected_stop_lines": STOP_LINES,
         "scale": {"workers": 2, "created_with": 2, "last_change": None},
         "environment": {
             "findings": [],
@@ -85,7 +88,15 @@ def good() -> dict[str, Any]:
         "health": {"healthy": True, "status": 200, "answer": '{"status":"healthy"}'},
         "health_body": {"status": "healthy"},
         "source": {"status": "already_correct"},
-        "probe": {"observable": True, "ok": True, "connections_before": 1, "connections_after": 0, "reason": ""},
+        "probe": {
+            "observable": True,
+            "ok": True,
+            "connections_before": 1,
+            "connections_after": 0,
+            "reason": "",
+            "startup": "complete",
+            "lines_seen": [*LINES, *STOP_LINES],
+        },
     }
 
 
@@ -129,6 +140,26 @@ def test_what_happened_before_the_number_was_changed_in_the_running_server_is_no
     changed_live(observed)
     found = status(observed)
     assert (found["no_died_lines"], found["no_oom_kill"]) == ("pass", "pass")
+
+
+def test_a_log_level_that_hides_the_start_hides_a_warning_as_well() -> None:
+    observed = good()
+    match(observed, "started").update(count=0)
+    found = status(observed)
+    assert (found.pop("start_lines"), found.pop("no_dev_key_warning")) == ("not observable", "not observable")
+    assert set(found.values()) == {"pass"}
+
+
+def test_without_a_shutdown_or_lines_to_look_for_no_line_is_judged() -> None:
+    observed = good()
+    assert status(observed)["stop_lines"] == "pass"
+    skipped, failed, unwanted = good(), good(), good()
+    skipped["probe"] = {"skipped": True}
+    failed["probe"].update(startup="failed", ok=False, observable=False)
+    unwanted["expected_stop_lines"] = []
+    assert not [found for found in map(status, (skipped, failed, unwanted)) if "stop_lines" in found]
+    del match(observed, "errors")["expect"]
+    assert "no_errors" not in status(observed)
 
 
 @pytest.mark.parametrize(
@@ -177,6 +208,19 @@ def test_everything_passes_where_everything_is_good() -> None:
 
 
 BREAKS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
+    "a stop line is missing": (lambda o: o["probe"]["lines_seen"].remove(STOP_LINES[1]), "stop_lines", "fail"),
+    "the log level hides the stop": (lambda o: o["probe"].update(lines_seen=[]), "stop_lines", "not observable"),
+    "the log holds errors": (
+        lambda o: match(o, "errors").update(count=2, samples=["ERROR: no route"]),
+        "no_errors",
+        "action",
+    ),
+    "the log holds errors and must not": (
+        lambda o: match(o, "errors").update(count=1, samples=["ERROR: no route"], expect="absent"),
+        "no_errors",
+        "fail",
+    ),
+    "the log is empty": (lambda o: o["log"].update(lines=0), "no_errors", "not observable"),
     "the log warns": (lambda o: match(o, "dev_key_warning").update(count=1), "no_dev_key_warning", "fail"),
     "the container was only restarted": (
         lambda o: o["container"]["environment"].update(VALID_API_KEYS=fingerprint("old")),
@@ -272,7 +316,6 @@ BREAKS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     "health lies": (lambda o: o["health"].update(healthy=False), "health", "fail"),
     "health is silent": (lambda o: o.update(health={"failed": True, "msg": "refused"}), "health", "fail"),
     "a start line is missing": (lambda o: match(o, LINES[0]).update(count=0), "start_lines", "fail"),
-    "the log level hides the start": (lambda o: match(o, "started").update(count=0), "start_lines", "not observable"),
 }
 
 
