@@ -267,9 +267,10 @@ def probe(folder, command_line, **more):
 def test_a_container_is_started_as_the_service_and_removed(tmp_path, port):
     (tmp_path / "main.py").write_text(APPLICATION)
     command_line = CommandLine(tmp_path, port)
-    one, start = probe(tmp_path, command_line)
+    one, start = probe(tmp_path, command_line, lines=["✓ Redis connections closed", "✓ Vector database persisted"])
     result = start()
     assert result["ok"] and result["application"] == "main:app" and result["log"]["closed_line"]
+    assert result["lines_seen"] == ["✓ Redis connections closed"]
     (words,) = [words for words in command_line.asked if "run" in words]
     assert words[:6] == ["compose", "run", "--rm", "--no-deps", "-T", "--name"] and words[6] == one.name
     assert words[words.index("--entrypoint") + 1 :][:2] == ["python3", "backend"] and "--service-ports" not in words
