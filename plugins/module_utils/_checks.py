@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_audit import SEVERE
-from ansible_collections.composeops.hotfix.plugins.module_utils._findings import quoted
+from ansible_collections.composeops.hotfix.plugins.module_utils._findings import WORST_FIRST, quoted
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
 
 Check = dict[str, str]
@@ -45,7 +45,6 @@ NOT_UPDATED = {
     "no_upstream": "the remote has no branch to update from",
 }
 HIDDEN = "no start line in the log: a log level above INFO hides it, or a log driver's rotation has taken it"
-WORST_FIRST = ("fail", "not enforced", "action", "not observable", "pass")
 
 
 def judge(observed: Observed, issues: Collection[str] = ()) -> list[Check]:

@@ -6,9 +6,10 @@ The observations are results of the modules of this collection, which mask secre
 
 from __future__ import annotations
 
+import posixpath
 import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._diagnosis import CAUSES
@@ -25,7 +26,14 @@ NAME = 19
 GOOD = ("none", "recycle")
 # Sentences of evidence that a summary quotes; the screen shows all.
 QUOTED = 2
-MARKS = {"pass": "ok", "fail": "FAIL", "not observable": "?"}
+MARKS = {"pass": "ok", "fail": "FAIL", "not observable": "?", "not enforced": "FAIL", "action": "to do"}
+WORST_FIRST = ("fail", "not enforced", "action", "not observable", "pass")
+# Shorter than in the summary, so that they fit the column.
+ISSUE_NAMES = {
+    "Development API key": "API key",
+    "Redis shutdown error": "Redis shutdown",
+    "Production settings": "settings",
+}
 INSTANT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|\+00:00)")
 UNIT = re.compile(r"(?<=\d) (?=(?:MiB|GiB|s|ms|UTC|CPUs?|workers?)\b)")
 # What findings keep of worker_info's result.
@@ -62,6 +70,7 @@ def findings(observed: Observed) -> dict[str, Any]:
         "host": observed["host"],
         "service": observed["service"],
         "time": observed["time"],
+        "application": observed.get("application"),
         **{key: seen.get(key) for key in KEPT},
         "resources": seen.get("host"),
         "log": {key: log.get(key) for key in ("since", "lines", "matches")},
@@ -194,27 +203,85 @@ def _of_dependencies(probe: Observed, asked: Iterable[str]) -> list[Check]:
     return checks
 
 
-def lines(found: Mapping[str, Any]) -> list[str]:
-    """The findings as one screen, at most 80 columns wide."""
+def lines(found: Mapping[str, Any], checks: Iterable[Mapping[str, str]] = ()) -> list[str]:
+    """The findings as one screen, at most 80 columns wide.
+
+    :param checks: of the runbook's issues, as the role ``verify`` judges them (``_checks``).
+    """
     head = f"Diagnosis of {found['service']} on {found['host']}"
     time = found["time"].replace("T", " ").replace("Z", " UTC")
     fits = len(head) + 1 + len(time) <= WIDTH
     shown = [*([f"{head}{time:>{WIDTH - len(head)}}"] if fits else [*_wrapped("", head), time]), "=" * WIDTH]
+    shown += _what_runs(found)
     if found["problem"]:
         shown += _wrapped("", f"No diagnosis: {found['problem']}")
     else:
         shown += [*_named(found), *_section("Evidence", _evidence(found)), *_to_do(found), *_number(found)]
     # What cannot be looked at for the same reason is not worth a line of its own.
     suspects = [check for check in found["checks"] if check["evidence"] != found["problem"]]
-    shown += ["", "Other suspects (a FAIL here is a finding of its own)"] if suspects else []
-    for check in suspects:
+    shown += _judged("Other suspects (a FAIL here is a finding of its own)", suspects, found["time"])
+    return shown + _judged("The runbook's other issues", _issues(checks), found["time"])
+
+
+def _judged(title: str, checks: Collection[Mapping[str, str]], now: str) -> list[str]:
+    """A section with a line or more for each check."""
+    shown = ["", title] if checks else []
+    for check in checks:
         mark, name = f"  {MARKS[check['status']]:<6}", check["check"]
         column = f"{mark}{name:<{NAME}}"
         if len(name) >= NAME:
             shown += _wrapped(mark, name)
             column = " " * (len(mark) + NAME)
-        shown += _wrapped(column, _in_utc(check["evidence"], found["time"]))
+        shown += _wrapped(column, _in_utc(check["evidence"], now))
     return shown
+
+
+def _issues(checks: Iterable[Mapping[str, str]]) -> list[Check]:
+    """One check an issue: what is worst of it. The workers have been told of already."""
+    by_issue: dict[str, list[Mapping[str, str]]] = {}
+    for check in checks:
+        if check["issue"] != "Workers dying":
+            by_issue.setdefault(check["issue"], []).append(check)
+    found = []
+    for issue, own in by_issue.items():
+        status = next(status for status in WORST_FIRST if any(check["status"] == status for check in own))
+        worst = [check["evidence"] for check in own if check["status"] == status]
+        more = f" (and {len(worst) - 1} more)" if len(worst) > 1 else ""
+        evidence = f"{len(own)} of {len(own)} checks pass" if status == "pass" else f"{worst[0]}{more}"
+        found.append(_check(ISSUE_NAMES.get(issue, issue), status, evidence))
+    return found
+
+
+def _what_runs(found: Mapping[str, Any]) -> list[str]:
+    """Which container it is about, where it comes from and where it answers."""
+    seen = found.get("application") or {}
+    container = seen.get("container")
+    if not container:
+        return []
+    files = f" ({', '.join(posixpath.basename(name) for name in container['config_files'])})" * bool(
+        container["project"]
+    )
+    origin = (
+        f"service {container['service']} of {container['working_dir']}{files}" if container["project"] else "no Compose"
+    )
+    policy = seen["restart_policy"]
+    retries = f":{policy['maximum_retry_count']}" if policy["maximum_retry_count"] else ""
+    ports = ", ".join(
+        f"{port['host_ip']}:{port['host_port']}" for port in container["ports"] if ":" not in port["host_ip"]
+    )
+    state = f"{container['status']} since {container['started_at'] or 'never'}"
+    return [
+        *_wrapped("", f"{container['name']}: {origin}"),
+        *_wrapped(
+            "  ",
+            _in_utc(
+                f"image {container['image']}, {state}, restarted {container['restart_count']} times, "
+                f"restart policy {policy['name'] or 'no'}{retries}, published at {ports or 'no port'}",
+                found["time"],
+            ),
+        ),
+        "",
+    ]
 
 
 def _named(found: Mapping[str, Any]) -> list[str]:

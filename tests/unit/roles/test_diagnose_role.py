@@ -51,6 +51,7 @@ class Application:
         inspect: dict[str, Any] = json.loads(RECORDED.read_text(encoding="utf-8"))[0]
         inspect["State"] |= {"Status": "exited", "Running": False, "ExitCode": 3, "Pid": 0}
         inspect["State"]["StartedAt"] = "2025-10-18T01:59:59Z"
+        inspect["Config"]["Cmd"] = ["uvicorn", "main:app", "--workers", "2"]
         label = "com.docker.compose."
         inspect["Config"]["Labels"] |= {
             f"{label}project.working_dir": str(folder),
@@ -72,6 +73,7 @@ class Application:
             "application_state_dir": str(self.state),
             "diagnose_watch": 0,
             "diagnose_minimum_free": 0,
+            "diagnose_issues": False,
             **variables,
         }
         roles = [f"diagnose:{tasks_from}"]
@@ -179,3 +181,25 @@ def test_a_long_watch_says_how_it_goes_and_ends_with_the_module(application: App
     assert done.returncode == 0, done.stdout
     assert "  host: watched   0 of 900 s: there is no container" in done.stdout
     assert list(folder.iterdir()) == []
+
+
+def test_an_application_that_is_elsewhere_is_found(application: Application) -> None:
+    elsewhere = {"application_project_src": "/nowhere/at/all", "application_service": "unknown"}
+    done = application.run("main", **elsewhere)
+    assert done.returncode == 0, done.stdout
+    said = " ".join(done.stdout.split())
+    assert "Diagnosis of backend on localhost" in said
+    assert f"shop-web-1: service backend of {application.folder} (compose.yaml)" in said
+    # A variable of the command line cannot be set otherwise.
+    options = [word for item in elsewhere.items() for word in ("-e", "=".join(item))]
+    done = application.run("main", *options)
+    assert done.returncode != 0
+    said = " ".join((done.stdout + done.stderr).split())
+    assert "There is no container of service unknown of /nowhere/at/all on localhost. What runs there:" in said
+    assert f"-e application_project_src={application.folder} -e application_service=backend" in said
+
+
+def test_where_the_other_issues_cannot_be_looked_at_it_says_why(application: Application) -> None:
+    done = application.run("main", diagnose_issues=True)
+    assert done.returncode == 0, done.stdout
+    assert "The runbook's other issues" in done.stdout

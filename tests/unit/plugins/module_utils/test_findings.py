@@ -395,3 +395,39 @@ def test_the_page_says_of_each_cause_what_an_operator_wants_to_know(cause: str) 
     section = PAGE.read_text(encoding="utf-8").partition(f"## `{cause}`\n")[2].partition("\n## ")[0]
     for question in ("What it is:", "How one sees it:", "What the collection does:", "What is left:"):
         assert section.count(f"* **{question}**") == 1, question
+
+
+def test_it_says_what_runs_and_what_is_worst_of_each_other_issue() -> None:
+    seen = observed()
+    seen["application"] = {
+        "container": {
+            "name": "wealth_coach_backend",
+            "project": "wealth-coach-ai",
+            "service": "backend",
+            "working_dir": "/opt/wealth-coach-ai",
+            "config_files": ["/opt/wealth-coach-ai/docker-compose.yml"],
+            "image": "wealth-coach-ai-backend",
+            "status": "running",
+            "started_at": "2026-11-24T20:10:25Z",
+            "restart_count": 3,
+            "ports": [{"host_ip": "0.0.0.0", "host_port": 8000}, {"host_ip": "::", "host_port": 8000}],
+        },
+        "restart_policy": {"name": "on-failure", "maximum_retry_count": 3},
+    }
+    checks = [
+        {"issue": "Development API key", "check": "a", "status": "pass", "evidence": "fine"},
+        {"issue": "Development API key", "check": "b", "status": "fail", "evidence": "an old key is served"},
+        {"issue": "Development API key", "check": "c", "status": "fail", "evidence": "and so is another"},
+        {"issue": "Workers dying", "check": "d", "status": "fail", "evidence": "told of already"},
+        {"issue": "Restart policy", "check": "e", "status": "pass", "evidence": "fine"},
+        {"issue": "Production settings", "check": "f", "status": "action", "evidence": "OPENAI_API_KEY is missing"},
+    ]
+    lines = _findings.lines(_findings.findings(seen), checks)
+    text = " ".join(" ".join(lines).split())
+    assert "wealth_coach_backend: service backend of /opt/wealth-coach-ai (docker-compose.yml)" in text
+    assert "restarted 3 times, restart policy on-failure:3, published at 0.0.0.0:8000" in text
+    assert "FAIL API key an old key is served (and 1 more)" in text
+    assert "ok Restart policy 1 of 1 checks pass" in text
+    assert "to do settings OPENAI_API_KEY is missing" in text
+    assert "told of already" not in text
+    assert max(map(len, lines)) <= 80
