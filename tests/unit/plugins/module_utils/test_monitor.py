@@ -1,0 +1,505 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a watch makes of what it sees: time, deaths, restarts, outages, its verdict, its series, its files."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.composeops.hotfix.plugins.module_utils import _monitor as mon
+from ansible_collections.composeops.hotfix.plugins.module_utils import _monitor_notify as notify
+from ansible_collections.composeops.hotfix.plugins.module_utils import _monitor_sampler as sampler
+from ansible_collections.composeops.hotfix.plugins.module_utils import _monitor_store as store
+from ansible_collections.composeops.hotfix.plugins.module_utils import _monitor_units as units
+from ansible_collections.composeops.hotfix.plugins.module_utils._container import Completed
+from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
+from hypothesis import given
+from hypothesis import strategies as st
+
+SETTINGS: dict[str, Any] = {
+    "interval": 60.0,
+    "duration": 86400.0,
+    "outage": 120,
+    "memory_percent": 95,
+    "disk_percent": 90,
+}
+NOON = 1_760_788_800.0
+MIB = 1024**2
+GOOD = mon.Health(True, 200, 12.5, "{}")
+SICK = mon.Health(False, 503, 3.0, "no redis")
+
+
+def box(**change: Any) -> mon.Box:
+    return mon.Box("c" * 64, "2025-10-18T11:00:00Z", "running", 0, 0, "unless-stopped", True)._replace(**change)
+
+
+def figures(*pids: int, kills: int | None = 0, usage: int = 300 * MIB) -> mon.Figures:
+    """Workers whose numbers in the container are those of the host less 1000."""
+    return mon.Figures({pid + 1000: pid for pid in pids}, {pid: 100 * MIB for pid in pids}, usage, 512 * MIB, kills)
+
+
+class Watch:
+    """A watch that is fed with what is seen."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = {**SETTINGS, **settings}
+        self.state = mon.fresh(NOON)
+        self.clock = mon.Clock(NOON, "boot", 1000.0)
+        self.samples: list[dict[str, Any]] = []
+        self.events: list[dict[str, str]] = []
+        self.look()
+
+    def after(self, seconds: float = 60.0, **change: Any) -> None:
+        moved = self.clock._replace(wall=self.clock.wall + seconds, uptime=self.clock.uptime + seconds)
+        self.clock = moved._replace(**change)
+
+    def look(self, seconds: float = 0.0, **seen: Any) -> list[str]:
+        """Look once more; the texts of the events."""
+        if seconds:
+            self.after(seconds)
+        given = {"container": box(), "health": GOOD, "figures": figures(8, 9), "engine_start": "1:1", **seen}
+        judged = mon.judge(self.settings, self.state, mon.Seen(**given), self.clock)
+        self.state = json.loads(json.dumps(judged.state))  # as it comes back from its file
+        self.samples.append(judged.sample)
+        self.events += judged.events
+        return [event["text"] for event in judged.events]
+
+    @property
+    def verdict(self) -> tuple[str, list[str]]:
+        return mon.verdict(self.settings, self.state)
+
+    @property
+    def deaths(self) -> int:
+        return int(self.state["tally"]["deaths"])
+
+
+def test_a_quiet_day_is_healthy() -> None:
+    watch = Watch()
+    for _sample in range(5):
+        assert watch.look(60) == []
+    assert watch.verdict == ("healthy", [])
+    assert watch.samples[-1]["workers"] == 2
+    assert mon.summary(watch.state, watch.samples) == {
+        "availability_percent": 100.0,
+        "latency_ms": {"median": 12.5, "p95": 12.5, "max": 12.5},
+        "memory": {"limit": 512 * MIB, "peak": 300 * MIB, "peak_percent": 58.6},
+        "deaths": 0,
+        "oom_kills": 0,
+        "restarts": 0,
+        "errors": {},
+    }
+
+
+# --- time ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("now", "step"),
+    [
+        (mon.Clock(NOON + 60, "boot", 1060), mon.Step(60, 0, False, 0)),
+        (mon.Clock(NOON + 300, "boot", 1300), mon.Step(300, 4, False, 0)),
+        # The clock was set, forward and back: only the kernel's counts.
+        (mon.Clock(NOON + 7260, "boot", 1060), mon.Step(60, 0, False, 7200)),
+        (mon.Clock(NOON - 3540, "boot", 1060), mon.Step(60, 0, False, -3600)),
+        # Booted: the time away counts, and with a clock that is wrong at least that since the boot.
+        (mon.Clock(NOON + 600, "other", 30), mon.Step(600, 9, True, 0)),
+        (mon.Clock(0, "other", 30), mon.Step(30, 0, True, 0)),
+        (mon.Clock(NOON + 10, "other", 500), mon.Step(500, 7, True, 0)),
+    ],
+)
+def test_how_far_it_is_from_one_sample_to_the_next(now: mon.Clock, step: mon.Step) -> None:
+    assert mon.advance(mon.Clock(NOON, "boot", 1000), now, 60) == step
+
+
+def test_the_end_moves_with_the_clock_and_not_with_the_time() -> None:
+    watch = Watch(duration=3600.0)
+    assert mon.until(watch.settings, watch.state) == NOON + 3600
+    watch.after(60, wall=NOON + 60 + 7200)
+    assert watch.look() == ["The host's clock was set forward by 2 h."]
+    assert mon.until(watch.settings, watch.state) == NOON + 3600 + 7200
+    assert mon.left(watch.settings, watch.state) == 3540
+
+
+def test_a_watch_whose_time_is_over_while_the_host_is_down_is_over() -> None:
+    watch = Watch(duration=3600.0)
+    watch.after(90_000, boot="other", uptime=20.0)
+    assert watch.look() == ["The host was booted again; the last sample is 25 h old."]
+    assert mon.left(watch.settings, watch.state) == 0
+    assert watch.state["tally"]["missed"] == 1499
+
+
+def test_missed_samples_are_told_and_many_of_them_are_a_doubt() -> None:
+    watch = Watch()
+    assert watch.look(400) == ["No sample for 7 min: 6 samples missed."]
+    assert watch.verdict == ("degraded", ["6 of 8 samples were missed: host or timer was down."])
+    for _sample in range(600):
+        watch.look(60)
+    assert watch.verdict == ("healthy", [])
+
+
+# --- deaths ----------------------------------------------------------------------------------------------------------
+
+
+def told(*deaths: tuple[int | None, str], finished: tuple[int, ...] = ()) -> mon.Log:
+    return mon.Log(tuple(mon.Told(pid, cause, "so") for pid, cause in deaths), frozenset(finished))
+
+
+def test_a_worker_that_is_gone_is_a_death_and_fails_the_watch() -> None:
+    watch = Watch()
+    assert watch.look(60, figures=figures(9, 10)) == ["Worker 8 died: nothing says why (its process is gone)."]
+    assert watch.verdict == ("failed", ["1 worker died (unknown 1), the last one by 2025-10-18T12:01:00Z."])
+    assert watch.samples[-1]["deaths"] == 1
+
+
+@pytest.mark.parametrize(
+    ("looks", "deaths"),
+    [
+        # Gone and told of in the same sample; gone first; told first; told twice; told only, it came back in between.
+        ([{"figures": figures(9, 10), "log": told((8, "unknown"))}], 1),
+        ([{"figures": figures(9, 10)}, {"figures": figures(9, 10), "log": told((8, "unknown"))}], 1),
+        ([{"log": told((8, "crash"))}, {"figures": figures(9, 10)}], 1),
+        ([{"log": told((8, "crash"))}, {"log": told((8, "unknown")), "figures": figures(9, 10)}], 1),
+        ([{"log": told((31, "unknown"), (32, "unknown"))}], 2),
+        # A reason without a number is that of the one that is gone, now or the next time.
+        ([{"figures": figures(9, 10), "log": told((None, "import_error"))}], 1),
+        ([{"log": told((None, "crash"))}, {"figures": figures(9, 10)}], 1),
+        ([{"log": told((None, "crash"))}, {"log": told((8, "unknown")), "figures": figures(9, 10)}], 1),
+        ([{"log": told((None, "crash"))}, {}, {"figures": figures(9, 10)}], 2),
+        # A limit of requests, and a shutdown in good order, are no deaths.
+        ([{"figures": figures(9, 10), "log": told((8, "recycle"))}], 0),
+        (
+            [
+                {"figures": figures(9, 10), "log": told((None, "recycle"))},
+                {"log": told((8, "unknown")), "figures": figures(9, 10)},
+            ],
+            0,
+        ),
+        ([{"log": told((None, "recycle"))}, {"figures": figures(9, 10)}], 0),
+        ([{"figures": figures(9), "log": told(finished=(8,))}], 0),
+        # The kernel's counter with two workers that are gone, and with one that nobody has seen.
+        ([{"figures": figures(10, 11, kills=2)}], 2),
+        ([{"figures": figures(8, 9, kills=1)}], 0),
+        # While the engine is down, or the container does not run, nothing is known of the workers.
+        ([{"engine": "down", "container": None, "figures": None}, {"figures": figures(9, 10)}], 1),
+        ([{"engine": "down", "container": None, "figures": None}, {"figures": figures(8, 9)}], 0),
+        ([{"figures": None}, {"figures": figures(8, 9)}], 0),
+        # What a run of ours does is no death.
+        ([{"figures": figures(10, 11), "run": "abc", "log": told((8, "unknown"))}, {"figures": figures(10, 11)}], 0),
+        ([{"figures": figures(10, 11), "run": "abc"}, {"figures": figures(10, 11), "log": told((9, "unknown"))}], 0),
+    ],
+)
+def test_each_death_is_counted_once(looks: list[dict[str, Any]], deaths: int) -> None:
+    watch = Watch()
+    for seen in looks:
+        watch.look(60, **seen)
+    assert watch.deaths == deaths
+    assert sum(sample["deaths"] for sample in watch.samples) == deaths
+    assert sum(watch.state["tally"]["causes"].values()) == deaths
+
+
+def test_the_kernels_counter_names_the_cause_that_nobody_else_does() -> None:
+    watch = Watch()
+    assert watch.look(60, figures=figures(9, 10, kills=1)) == [
+        "Worker 8 died: the kernel killed it for lack of memory (the kernel's counter says so)."
+    ]
+    assert watch.look(60, figures=figures(9, 10, kills=3)) == [
+        "The kernel killed 2 processes of the container for lack of memory."
+    ]
+    assert watch.verdict[1] == [
+        "1 worker died (oom 1), the last one by 2025-10-18T12:01:00Z.",
+        "The kernel killed 3 processes of the container for lack of memory.",
+    ]
+
+
+def test_what_was_killed_before_the_watch_does_not_count() -> None:
+    watch = Watch()
+    fresh = mon.judge(SETTINGS, mon.fresh(NOON), mon.Seen(container=box(), figures=figures(8, kills=7)), watch.clock)
+    assert fresh.sample["oom_kills"] == 0
+    assert fresh.state["oom_kills"] == 7
+
+
+def test_many_deaths_in_one_sample_do_not_flood_the_events() -> None:
+    watch = Watch()
+    texts = watch.look(60, log=told(*((pid, "import_error") for pid in range(100, 300))))
+    assert len(texts) == 6
+    assert texts[-1] == "195 more workers died since the last sample."
+    assert watch.deaths == 200
+
+
+def test_process_ids_of_another_life_are_other_workers() -> None:
+    watch = Watch()
+    watch.look(60, log=told((8, "crash")), figures=figures(9, 10))
+    watch.look(60, container=box(id="d" * 64), figures=figures(8, 9))
+    watch.look(60, container=box(id="d" * 64), log=told((8, "crash")), figures=figures(9, 10))
+    assert watch.deaths == 2
+
+
+# --- the container ---------------------------------------------------------------------------------------------------
+
+LATER = "2025-10-18T12:00:30Z"
+
+
+@pytest.mark.parametrize(
+    ("change", "restarts", "text"),
+    [
+        ({"started_at": LATER}, 1, "was restarted, by no run"),
+        ({"started_at": LATER, "restart_count": 3}, 3, "ended by itself and was started again, 3 times"),
+        ({"id": "d" * 64, "started_at": LATER}, 1, "was replaced by dddddddddddd, by no run"),
+    ],
+)
+def test_a_restart_that_nobody_planned(change: dict[str, Any], restarts: int, text: str) -> None:
+    watch = Watch()
+    (event,) = watch.look(60, container=box(**change), figures=figures(8, 9))
+    assert text in event
+    assert watch.samples[-1]["restarts"] == restarts
+    assert watch.deaths == 0
+    assert watch.verdict[0] == "degraded"
+    assert watch.look(60, container=box(**change)) == []
+
+
+def test_what_comes_back_with_the_host_or_the_engine_is_no_restart_of_its_own() -> None:
+    watch = Watch()
+    watch.after(90, boot="other", uptime=20.0)
+    stopped = box(status="exited", exit_code=0)
+    assert watch.look(container=stopped, figures=None) == ["The host was booted again; the last sample is 90 s old."]
+    # It comes back later than the first sample.
+    texts = watch.look(60, container=box(started_at=LATER), engine_start="2:2")
+    assert texts == [
+        "The Docker engine was restarted between two samples.",
+        "The container was started again with the host or the engine.",
+    ]
+    texts = watch.look(60, engine="it does not answer", container=None, figures=None, engine_start="")
+    assert texts == ["The Docker engine does not answer: it does not answer."]
+    texts = watch.look(60, container=box(started_at="2025-10-18T12:05:00Z"), engine_start="3:3")
+    assert texts == ["The Docker engine answers again.", "The container was started again with the host or the engine."]
+    assert watch.state["tally"]["restarts"] == 0
+    # The next one is one of its own.
+    watch.look(60, container=box(started_at="2025-10-18T12:09:00Z"), engine_start="3:3")
+    assert watch.state["tally"]["restarts"] == 1
+
+
+def test_a_policy_that_changes_and_one_that_does_not_survive_a_reboot() -> None:
+    watch = Watch()
+    changed = box(policy="no", survives_reboot=False)
+    (event,) = watch.look(60, container=changed)
+    assert event == "The restart policy was unless-stopped and is no: after a reboot the container STAYS DOWN."
+    assert watch.verdict == (
+        "degraded",
+        [
+            "The restart policy was changed, by no run of this collection.",
+            "After a reboot the container stays down: its restart policy is no.",
+        ],
+    )
+
+
+# --- health ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_blip_degrades_and_an_outage_fails() -> None:
+    watch = Watch()
+    assert watch.look(60, health=SICK) == ["Not healthy: HTTP 503: no redis."]
+    assert watch.look(60) == ["Healthy again, after 60 s."]
+    assert watch.verdict == ("degraded", ["1 of 3 samples was not healthy."])
+    watch.look(60, health=SICK)
+    watch.look(60, health=SICK)
+    assert watch.verdict[0] == "degraded"
+    watch.look(60, health=SICK)
+    assert watch.verdict == (
+        "failed",
+        ["It is not healthy since 2025-10-18T12:03:00Z, for 2 min.", "4 of 6 samples were not healthy."],
+    )
+    watch.look(60)
+    assert watch.verdict[1][0] == "It was not healthy from 2025-10-18T12:03:00Z on, for 3 min."
+
+
+def test_a_container_that_ended_or_is_not_there_is_named() -> None:
+    watch = Watch()
+    ended = box(status="exited", exit_code=137)
+    refused = mon.Health(False, 0, 1.0, "no answer: Connection refused")
+    (event,) = watch.look(60, container=ended, figures=None, health=refused)
+    assert event == "Not healthy: the container is exited, exit code 137; no answer: Connection refused."
+    other = Watch()
+    assert other.look(60, container=None, figures=None, health=None) == ["Not healthy: there is no container."]
+
+
+def test_what_is_unhealthy_during_a_run_does_not_count() -> None:
+    watch = Watch()
+    for _sample in range(10):
+        watch.look(60, health=SICK, run="abc", container=box(status="exited"), figures=None)
+    watch.look(60)
+    assert watch.verdict == ("healthy", [])
+    assert mon.summary(watch.state, watch.samples)["availability_percent"] == 100
+
+
+def test_an_engine_that_is_down_without_an_address_says_nothing_of_the_application() -> None:
+    watch = Watch()
+    watch.look(60, engine="down", container=None, figures=None, health=None)
+    assert watch.samples[-1]["up"] is None
+    assert watch.state["tally"]["judged"] == 1
+
+
+# --- log, memory, disk -----------------------------------------------------------------------------------------------
+
+
+def test_lines_that_are_expected_are_counted_only() -> None:
+    watch = Watch()
+    found = {"bad": mon.Found(3, "ERROR x."), "fine": mon.Found(5, "ok", True), "none": mon.Found(0, "")}
+    assert watch.look(60, log=mon.Log(found=found)) == ["bad: 3 lines in the log, such as: ERROR x."]
+    assert watch.verdict == ("degraded", ["bad: 3 lines."])
+    assert mon.summary(watch.state, watch.samples)["errors"] == {"bad": 3, "fine": 5, "none": 0}
+    assert watch.samples[-1]["errors"] == {"bad": 3, "fine": 5}
+    watch.look(60, log=mon.Log(found=found), run="abc")
+    assert watch.state["tally"]["errors"]["bad"] == 3
+
+
+def test_a_log_that_cannot_be_read_is_told_once() -> None:
+    watch = Watch()
+    log = mon.Log(problem="its logging driver is none")
+    assert watch.look(60, log=log) == ["The container's log cannot be read: its logging driver is none."]
+    assert watch.look(60, log=log) == []
+    assert watch.verdict == ("degraded", ["The container's log cannot be read: its logging driver is none."])
+
+
+def test_memory_and_disk_are_told_when_they_pass_their_mark() -> None:
+    watch = Watch()
+    high = figures(8, 9, usage=500 * MIB)
+    assert watch.look(60, figures=high, disk_percent=91.0) == [
+        "The container uses 500 MiB of 512 MiB of memory (97.7 %).",
+        "The disk is filling up (91 %).",
+    ]
+    assert watch.look(60, figures=high, disk_percent=92.0) == []
+    watch.look(60)
+    assert len(watch.look(60, figures=high)) == 1
+    assert watch.verdict == ("degraded", ["Memory rose to 97.7 % of the container's limit.", "The disk was 92 % full."])
+
+
+# --- series ----------------------------------------------------------------------------------------------------------
+
+
+def test_each_point_is_the_worst_of_its_stretch() -> None:
+    watch = Watch()
+    for number in range(1, 10):
+        watch.look(60, health=SICK if number == 4 else GOOD._replace(milliseconds=float(number)))
+    watch.look(60, figures=figures(10, 11, usage=400 * MIB, kills=1), disk_percent=50.0)
+    points = mon.series(watch.samples, 3)
+    assert [point["up"] for point in points] == [True, False, True]
+    assert [point["latency_ms"] for point in points] == [12.5, 6.0, 12.5]
+    assert points[-1]["deaths"] == 2 and points[-1]["oom_kills"] == 1 and points[-1]["disk_percent"] == 50
+    assert points[-1]["worker_memory"] == {"10": 100 * MIB, "11": 100 * MIB}
+    assert points[0]["time"] == "2025-10-18T12:00:00Z"
+    assert len(mon.series(watch.samples, 300)) == 11
+    assert mon.series([], 300) == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = ("time", "up", "latency_ms", "workers", "memory", "limit", "worker_memory", "deaths", "errors", "disk_percent")
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(NAMES), JSON), max_size=20), st.integers(1, 30))
+def test_lines_of_any_content_make_a_series(samples: list[dict[str, Any]], points: int) -> None:
+    found = mon.series(samples, points)
+    assert len(found) == min(points, len(samples))
+    mon.summary(mon.fresh(0), samples)
+    json.dumps(found)
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.binary(max_size=60)))
+def test_damaged_files_give_the_lines_that_are_whole(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[bytes]
+) -> None:
+    home = str(tmp_path_factory.mktemp("home"))
+    Path(home, store.EVENTS).write_bytes(b"\n".join(parts))
+    store.append(home, store.EVENTS, [{"kind": "whole"}])
+    assert {"kind": "whole"} in store.lines(home, store.EVENTS)
+
+
+def test_files_of_lines_are_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(store.LIMITS, store.SAMPLES, 100)
+    for number in range(50):
+        store.append(str(tmp_path), store.SAMPLES, [{"number": number}])
+    kept = [line["number"] for line in store.lines(str(tmp_path), store.SAMPLES)]
+    assert kept == list(range(kept[0], 50))
+    assert sorted(os.listdir(tmp_path)) == ["samples.jsonl", "samples.jsonl.1"]
+    assert all(path.stat().st_size <= 100 for path in tmp_path.iterdir())
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / store.STATE).write_text("[" * 100_000)
+    with pytest.raises(HotfixError, match=r"state\.json: this file of the monitor is damaged"):
+        store.load(str(tmp_path), store.STATE)
+
+
+# --- units, notification, small things -------------------------------------------------------------------------------
+
+
+def test_paths_are_written_as_systemd_reads_them() -> None:
+    assert units.quoted("/var/lib/composeops/a-b_c.d") == "/var/lib/composeops/a-b_c.d"
+    assert units.quoted('/srv/my "100%"') == r'"/srv/my \"100%%\""'
+    for path in ("/srv/a\nExecStart=/bin/sh", "/srv/$HOME"):
+        with pytest.raises(HotfixError):
+            units.quoted(path)
+
+
+def test_a_project_of_any_name_cannot_write_a_line_of_its_own() -> None:
+    made = units.texts(
+        "x", python="/p", program="/q", home="/h", project="/a\nExecStart=/bin/evil %n", interval=2, unit_dir="/u"
+    )
+    assert "Description=Take a sample of the application in /a ExecStart=/bin/evil %%n\n" in made["x.service"]
+
+
+def test_the_command_is_no_shell_and_what_it_says_is_masked() -> None:
+    ran: list[Any] = []
+
+    def run(argv: list[str], **options: Any) -> Completed:
+        ran.append((argv, options["stdin"]))
+        return Completed(3, "", "cannot reach smtp with secret-word-123\n")
+
+    about = {"host": "h", "project_src": "/p", "service": "web", "time": "now"}
+    done, problems = notify.send({"command": "mail -t '$HOME; x' secret-word-123"}, {}, about, ["why"], [], run=run)
+    assert ran[0][0] == ["mail", "-t", "$HOME; x", "secret-word-123"]
+    assert ran[0][1].startswith("web of /p on h failed at now.\n\n- why\n")
+    assert done == {"command": 1}
+    assert problems == [f"command: mail ended with 3: cannot reach smtp with {fingerprint('secret-word-123')}"]
+    assert notify.pending({"command": "x"}, {"command": 5}) is False
+    assert notify.pending({"command": "x"}, {"command": -1}) is False
+    assert notify.pending({"command": ""}, {}) is False
+
+
+@pytest.mark.parametrize(
+    ("instant", "after"),
+    [
+        ("2025-10-18T12:00:00.000000009Z", "2025-10-18T12:00:00.000000010Z"),
+        ("2025-10-18T12:00:00.999999999Z", "2025-10-18T12:00:00.999999999Z"),
+        ("2025-10-18T12:00:00.123456789+02:00", "2025-10-18T12:00:00.123456790+02:00"),
+        ("2025-10-18T12:00:00Z", "2025-10-18T12:00:00Z"),
+    ],
+)
+def test_lines_are_read_from_behind_the_last_one(instant: str, after: str) -> None:
+    assert sampler._after(instant) == after
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (119, "119 s"), (180, "3 min"), (7200, "2 h"), (7500, "2 h 5 min"), (90000, "25 h")],
+)
+def test_times_as_people_say_them(seconds: float, text: str) -> None:
+    assert mon.span(seconds) == text
+
+
+def test_this_machine_has_a_clock_and_a_process_has_memory() -> None:
+    """The parts that read the kernel's files, on this machine's own."""
+    now = sampler.clock()
+    assert now.boot and now.uptime > 0
+    assert sampler.clock().boot == now.boot
+    assert sampler._cost()["rss"] > 5 * MIB

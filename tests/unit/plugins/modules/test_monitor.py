@@ -1,0 +1,519 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""monitor and monitor_info as Ansible runs them, and the program that they leave on the host, run as systemd does.
+
+systemd is a stand-in that keeps what is enabled and starts what the units say; so is the engine. The scenario
+``monitor`` of Molecule does the same with real ones.
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RECORDED = Path(__file__).parents[1] / "module_utils" / "recorded" / "inspect_engine_20.json"
+API_KEY = "dev-key-12345"
+TOKEN = "hook-T0ken-9f8e7d6c5b4a39281706"
+
+SYSTEMCTL = r"""#!{python}
+import os, re, shlex, subprocess, sys
+folder = os.path.dirname(os.path.abspath(__file__))
+units, words = {units!r}, sys.argv[1:]
+with open(os.path.join(folder, "systemctl-calls"), "a") as calls:
+    calls.write(" ".join(words) + "\n")
+def mark(name): return os.path.join(folder, "active-" + name)
+verb, names = words[0], [word for word in words[1:] if not word.startswith("-")]
+if os.path.exists(os.path.join(folder, "no-systemd")):
+    sys.exit("System has not been booted with systemd as init system (PID 1). Can't operate.")
+if verb == "show": print("Version=255")
+elif verb == "is-active": sys.exit(0 if os.path.exists(mark(names[0])) else 3)
+elif verb == "restart": open(mark(names[0]), "w").close()
+elif verb == "disable":
+    if os.path.exists(mark(names[0])): os.unlink(mark(names[0]))
+elif verb == "start":
+    text = open(os.path.join(units, names[0])).read()
+    command = shlex.split(re.search("^ExecStart=(.*)$", text, re.M)[1])
+    sys.exit(subprocess.run(command).returncode)
+"""
+DOCKER = r"""#!{python}
+import json, os, sys
+folder = os.path.dirname(os.path.abspath(__file__))
+answers = json.load(open(os.path.join(folder, "answers.json")))
+with open(os.path.join(folder, "docker-calls"), "a") as calls:
+    calls.write(" ".join(sys.argv[1:]) + "\n")
+answer = answers.get(sys.argv[1], {{}})
+sys.stdout.write(answer.get("out", ""))
+sys.stderr.write(answer.get("err", ""))
+sys.exit(answer.get("rc", 0))
+"""
+DOWN = {
+    "rc": 1,
+    "err": "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?\n",
+}
+
+
+class Hook(http.server.BaseHTTPRequestHandler):
+    """The application's health route, and a web hook."""
+
+    healthy = True
+    answer = b'{"status": "healthy"}'
+    status = 200
+    posted: list[dict[str, Any]] = []  # noqa: RUF012  (that of the test)
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.healthy else 503)
+        self.end_headers()
+        self.wfile.write(self.answer if self.healthy else f'{{"error": "no redis with {API_KEY}"}}'.encode())
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        type(self).posted.append({"path": self.path, **json.loads(body)})
+        self.send_response(self.status)
+        self.end_headers()
+
+    def log_message(self, *_arguments: Any) -> None:
+        """Say nothing."""
+
+
+class Host:
+    """A host with a project, an engine with its container, systemd, and the application's port."""
+
+    def __init__(self, folder: Path, run_module: Callable[..., dict[str, Any]], port: int) -> None:
+        self.folder, self.run_module, self.port = folder, run_module, port
+        self.project, self.bin, self.units = folder / "shop", folder / "bin", folder / "units"
+        for made in (self.project, self.bin, self.units):
+            made.mkdir()
+        self.home = folder / "state" / "shop" / "monitor"
+        for name, text in (("systemctl", SYSTEMCTL), ("docker", DOCKER)):
+            path = self.bin / name
+            path.write_text(text.format(python=sys.executable, units=str(self.units)))
+            path.chmod(0o755)
+        self.inspect: dict[str, Any] = json.loads(RECORDED.read_text())[0]
+        self.inspect["State"].update(Pid=0, Status="running", Running=True)
+        self.inspect["HostConfig"]["RestartPolicy"] = {"Name": "unless-stopped", "MaximumRetryCount": 0}
+        self.inspect["Config"]["Labels"]["com.docker.compose.project.working_dir"] = str(self.project)
+        self.answers: dict[str, Any] = {"logs": {}}
+        self.engine()
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"PATH": f"{self.bin}:{os.environ['PATH']}"}
+
+    def engine(self, **answers: Any) -> None:
+        """What the engine says from now on."""
+        self.answers.update(answers)
+        known = {
+            "inspect": {"out": json.dumps([self.inspect])},
+            "ps": {"out": self.inspect["Id"] + "\n"},
+            "info": {"out": str(self.folder) + "\n"},
+            "version": {"out": '"26.1.5"\n'},
+        }
+        (self.bin / "answers.json").write_text(json.dumps({**known, **self.answers}))
+
+    def run(self, module: str = "monitor", **options: Any) -> dict[str, Any]:
+        extra = {name: options.pop(name) for name in ("check", "expect_failure") if name in options}
+        given = {"project_src": str(self.project), "state_dir": str(self.folder / "state"), "unit_dir": str(self.units)}
+        if module == "monitor" and options.get("state") != "stopped":
+            given.update(service="web", url=f"http://127.0.0.1:{self.port}/health", body={"status": "healthy"})
+            given.update(interval="1s", duration="1h", patterns=[{"name": "errors", "regex": "ERROR"}])
+        result = self.run_module(module, {**given, **options}, env=self.env, **extra)
+        for secret in (TOKEN, API_KEY):
+            assert secret not in json.dumps({key: value for key, value in result.items() if key != "invocation"})
+        return result
+
+    def start(self, **options: Any) -> dict[str, Any]:
+        """Start a watch, or go on with it."""
+        return self.run(**options)
+
+    def checked(self, **options: Any) -> dict[str, Any]:
+        """Start it in check mode and for real: both have to say the same."""
+        before = self.files()
+        checked = self.run(check=True, **options)
+        assert self.files() == before
+        done = self.run(**options)
+        for key in ("changed", "status", "new", "diff", "folder", "unit"):
+            assert checked.get(key) == done.get(key), key
+        return done
+
+    def sample(self, expected: int = 0) -> str:
+        """Let the timer elapse."""
+        done = subprocess.run(
+            [str(self.bin / "systemctl"), "start", "composeops-monitor-shop.service"],
+            env={**os.environ, **self.env},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == expected, done.stderr
+        assert not done.stderr or expected
+        return done.stderr
+
+    def info(self, **options: Any) -> dict[str, Any]:
+        return self.run("monitor_info", **options)
+
+    def files(self) -> dict[str, bytes]:
+        places = (self.folder / "state", self.units)
+        return {str(path): path.read_bytes() for place in places for path in place.rglob("*") if path.is_file()}
+
+    def state(self, **change: Any) -> dict[str, Any]:
+        """What is remembered, and perhaps changed."""
+        path = self.home / "state.json"
+        data: dict[str, Any] = json.loads(path.read_text())
+        if change:
+            path.write_text(json.dumps({**data, **change}))
+        return data
+
+    def kinds(self) -> list[str]:
+        return [event["kind"] for event in self.info()["events"]]
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    Hook.healthy, Hook.status, Hook.posted = True, 200, []
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+
+
+@pytest.fixture
+def host(tmp_path: Path, run_module: Callable[..., dict[str, Any]], port: int) -> Host:
+    return Host(tmp_path, run_module, port)
+
+
+def test_starting_takes_the_first_sample_and_the_same_again_changes_nothing(host: Host) -> None:
+    absent = host.info()
+    assert (absent["status"], absent["verdict"], absent["samples"], absent["series"]) == ("absent", "unknown", 0, [])
+    first = host.checked()
+    assert (first["changed"], first["new"], first["status"]) == (True, True, "running")
+    assert [Path(item["after_header"]).name for item in first["diff"]] == [
+        "settings.json",
+        "composeops-monitor-shop.service",
+        "composeops-monitor-shop.timer",
+    ]
+    found = host.info()
+    assert (found["status"], found["verdict"], found["reasons"], found["samples"]) == ("running", "healthy", [], 1)
+    assert found["latest"]["up"] is True
+    assert found["summary"]["availability_percent"] == 100
+    assert (found["interval"], found["duration"]) == (1, 3600)
+    before = host.files()
+    again = host.checked()
+    assert (again["changed"], again["new"], again["diff"]) == (False, False, [])
+    assert host.files() == before
+
+
+def test_all_that_it_writes_is_for_root_alone(host: Host) -> None:
+    old = os.umask(0)
+    try:
+        host.start(webhook=f"http://127.0.0.1:{host.port}/{TOKEN}")
+        host.sample()
+    finally:
+        os.umask(old)
+    for path in host.home.rglob("*"):
+        if "__pycache__" not in path.parts:
+            assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+    assert stat.S_IMODE(host.home.stat().st_mode) == 0o700
+
+
+def test_the_units_are_bounded_and_count_by_the_interval(host: Host) -> None:
+    host.start(interval="5m", duration="24h")
+    service = (host.units / "composeops-monitor-shop.service").read_text()
+    timer = (host.units / "composeops-monitor-shop.timer").read_text()
+    for line in ("Type=oneshot", "MemoryMax=64M", "TimeoutStartSec=90", "StartLimitIntervalSec=0", "Nice=10"):
+        assert f"\n{line}\n" in service
+    for line in ("OnUnitActiveSec=300s", "OnBootSec=30s", "WantedBy=timers.target"):
+        assert f"\n{line}\n" in timer
+    calls = (host.bin / "systemctl-calls").read_text().splitlines()
+    assert calls.index("daemon-reload") < calls.index("enable composeops-monitor-shop.timer")
+
+
+def test_other_settings_change_the_watch_that_runs(host: Host) -> None:
+    started = host.start() and host.info()["started_at"]
+    host.sample()
+    changed = host.checked(interval="2s", duration="2h")
+    assert (changed["changed"], changed["new"]) == (True, False)
+    text = "".join(item["before"] + item["after"] for item in changed["diff"])
+    assert "OnUnitActiveSec=1s" in text and "OnUnitActiveSec=2s" in text
+    found = host.info()
+    assert (found["started_at"], found["samples"], found["duration"]) == (started, 2, 7200)
+    assert host.start(interval="2s", duration="2h")["changed"] is False
+
+
+def test_a_timer_that_somebody_took_away_is_brought_back_and_the_watch_goes_on(host: Host) -> None:
+    host.start()
+    host.sample()
+    (host.units / "composeops-monitor-shop.timer").unlink()
+    (host.bin / "active-composeops-monitor-shop.timer").unlink()
+    assert host.info()["status"] == "stopped"
+    again = host.start()
+    assert (again["changed"], again["new"]) == (True, False)
+    assert (host.info()["status"], host.info()["samples"]) == ("running", 2)
+
+
+def test_stopping_keeps_the_data_and_a_later_start_begins_anew(host: Host) -> None:
+    assert host.run(state="stopped")["changed"] is False
+    host.start(webhook=f"http://127.0.0.1:{host.port}/{TOKEN}")
+    host.sample()
+    checked = host.run(state="stopped", check=True)
+    assert (checked["changed"], len(checked["diff"])) == (True, 2)
+    assert host.info()["status"] == "running"
+    stopped = host.run(state="stopped")
+    assert (stopped["changed"], stopped["status"], stopped["diff"]) == (True, "stopped", checked["diff"])
+    assert list(host.units.iterdir()) == []
+    assert host.run(state="stopped")["changed"] is False
+    found = host.info()
+    assert (found["status"], found["samples"]) == ("stopped", 2)
+    for path in host.home.rglob("*"):
+        assert not path.is_file() or TOKEN not in path.read_text()
+    time.sleep(1.1)  # the name of what is put aside is the second in which it began
+    again = host.start()
+    assert (again["new"], host.info()["samples"], len(host.info()["before"])) == (True, 1, 1)
+    (aside,) = (host.home / "before").iterdir()
+    assert len((aside / "samples.jsonl").read_text().splitlines()) == 2
+
+
+def test_at_the_end_it_removes_itself_and_keeps_the_verdict(host: Host) -> None:
+    host.start()
+    host.state(elapsed=3600.0)
+    host.sample()
+    assert list(host.units.iterdir()) == []
+    assert not (host.home / "code").exists()
+    assert not (host.home / "notify.json").exists()
+    found = host.info()
+    assert (found["status"], found["verdict"], found["samples"]) == ("ended", "healthy", 2)
+    assert found["until"] == host.state()["ended"]
+    journal = [json.loads(line) for line in (host.home.parent / "journal.jsonl").read_text().splitlines()]
+    assert [one["action"] for one in journal] == ["monitor started", "monitor ended"]
+
+
+def test_what_a_new_watch_puts_aside_is_limited(host: Host) -> None:
+    host.start()
+    for number in range(5):
+        (host.home / "before" / f"2025010{number}T000000Z").mkdir(parents=True)
+    host.run(state="stopped")
+    host.start()
+    assert len(host.info()["before"]) == 3
+
+
+def test_an_engine_that_is_down_is_a_sample_and_the_application_may_serve_on(host: Host) -> None:
+    host.start()
+    host.engine(inspect=DOWN, ps=DOWN, version=DOWN, logs=DOWN)
+    host.sample()
+    host.sample()
+    found = host.info()
+    assert [event["kind"] for event in found["events"]] == ["engine_down"]
+    assert (found["latest"]["engine"], found["latest"]["up"], found["latest"]["container"]) == ("down", True, "unknown")
+    assert found["verdict"] == "degraded"
+    assert found["reasons"] == ["The Docker engine did not answer in 2 samples."]
+
+
+def test_an_unhealthy_application_fails_after_a_while_and_somebody_is_told_once(host: Host) -> None:
+    mail = host.bin / "mail"
+    mail.write_text(f'#!/bin/sh\n{{ echo "$@"; cat; }} >> {host.folder}/mails\n')
+    mail.chmod(0o755)
+    hook = f"http://127.0.0.1:{host.port}/{TOKEN}"
+    host.start(outage=1, webhook=hook, command=f"{mail} -s 'It failed' ops@example.org")
+    Hook.healthy = False
+    host.sample()
+    assert (host.info()["verdict"], Hook.posted) == ("degraded", [])
+    time.sleep(1.05)
+    host.sample()
+    host.sample()
+    found = host.info()
+    assert (found["verdict"], found["notified"]) == ("failed", ["command", "webhook"])
+    assert "It is not healthy since" in found["reasons"][0]
+    assert "HTTP 503" in found["events"][0]["text"]
+    (posted,) = Hook.posted
+    assert (posted["path"], posted["service"], posted["verdict"]) == (f"/{TOKEN}", "web", "failed")
+    assert posted["reasons"] == found["reasons"] or posted["reasons"][0].startswith("It is not healthy since")
+    mails = (host.folder / "mails").read_text()
+    assert mails.startswith("-s It failed ops@example.org\n") and mails.count("failed at") == 1
+    for text in (mails, json.dumps(posted)):
+        assert API_KEY not in text
+    Hook.healthy = True
+    host.sample()
+    assert [kind for kind in host.kinds() if kind != "gap"] == ["unhealthy", "healthy"]
+
+
+def test_a_notification_that_fails_is_an_event_tried_again_and_stops_nothing(host: Host) -> None:
+    Hook.status = 500
+    host.start(outage=0, webhook=f"http://127.0.0.1:{host.port}/{TOKEN}", command="/nonexistent/mail ops@example.org")
+    Hook.healthy = False
+    for _attempt in range(7):
+        host.sample()
+    found = host.info()
+    texts = [event["text"] for event in found["events"] if event["kind"] == "error"]
+    assert len(Hook.posted) == 5 and len(texts) == 10
+    assert "The failure could not be told by webhook: HTTP 500." in texts
+    assert (
+        "The failure could not be told by command: /nonexistent/mail cannot be run: No such file or directory." in texts
+    )
+    assert (found["notified"], found["samples"]) == ([], 8)
+    for path in host.home.rglob("*"):
+        if path.is_file() and path.name != "notify.json" and path.suffix != ".pyc":
+            assert TOKEN not in path.read_text()
+
+
+def test_the_address_of_the_hook_is_in_one_private_file_only(host: Host) -> None:
+    hook = f"http://127.0.0.1:{host.port}/{TOKEN}"
+    done = host.checked(webhook=hook)
+    assert f"len={len(hook)}" in json.dumps(done["diff"])
+    holding = [path for path, data in host.files().items() if TOKEN.encode() in data]
+    assert holding == [str(host.home / "notify.json")]
+    for calls in ("systemctl-calls", "docker-calls"):
+        assert TOKEN not in (host.bin / calls).read_text()
+    assert host.start(webhook=hook)["changed"] is False
+    assert host.start(webhook=hook + "x")["changed"] is True
+
+
+def test_deaths_in_the_log_are_counted_once_and_masked(host: Host) -> None:
+    host.start()
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - 1))
+    host.engine(
+        logs={
+            "out": f"{stamp}.000000001Z ERROR no answer with {API_KEY}\n",
+            "err": f"{stamp}.000000002Z INFO:     Child process [9] died\n",
+        }
+    )
+    host.sample()
+    # The same lines again, as an engine would give them that is asked from too early on.
+    host.engine(logs={"err": f"{stamp}.000000002Z INFO:     Child process [9] died\n"})
+    host.sample()
+    found = host.info()
+    assert (found["verdict"], found["summary"]["deaths"], found["summary"]["errors"]) == ("failed", 1, {"errors": 1})
+    assert [event["kind"] for event in found["events"]] == ["death", "error"]
+    assert "sha256:f82f3a6e len=13" in found["events"][1]["text"]
+    calls = [line for line in (host.bin / "docker-calls").read_text().splitlines() if line.startswith("logs")]
+    assert f"--since {stamp}.000000003Z --tail 2000" in calls[-1]
+
+
+def test_a_sample_asks_the_engine_twice(host: Host) -> None:
+    host.start()
+    (host.bin / "docker-calls").unlink()
+    host.sample()
+    calls = [line.split()[0] for line in (host.bin / "docker-calls").read_text().splitlines()]
+    assert calls == ["inspect", "logs"]
+
+
+def test_a_container_that_was_replaced_is_followed_and_a_run_of_ours_is_no_fault(host: Host) -> None:
+    host.start()
+    lock = {"run": "0123456789abcdef", "hosts": ["h"], "since": "", "renewed": "", "boot": "", "uptime": 0}
+    lock.update(boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    lock.update(uptime=time.clock_gettime(time.CLOCK_BOOTTIME))
+    (host.home.parent / "lock.json").write_text(json.dumps(lock))
+    Hook.healthy = False
+    host.inspect["State"].update(Running=False, Status="exited")
+    host.engine()
+    host.sample()
+    host.inspect["Id"] = "f" * 64
+    host.inspect["State"].update(Running=True, Status="running", StartedAt="2026-11-25T00:00:00.5Z")
+    host.engine()
+    host.sample()
+    found = host.info()
+    assert [(event["kind"], "0123456789abcdef" in event["text"]) for event in found["events"]] == [("restart", True)]
+    assert (found["verdict"], found["summary"]["restarts"], host.state()["tally"]["planned"]) == ("healthy", 0, 2)
+    (host.home.parent / "lock.json").unlink()
+    Hook.healthy = True
+    host.sample()
+    host.inspect["Id"] = "e" * 64
+    host.engine()
+    host.sample()
+    found = host.info()
+    assert (found["verdict"], found["summary"]["restarts"]) == ("degraded", 1)
+    assert found["events"][-1]["text"] == "The container was replaced by eeeeeeeeeeee, by no run of this collection."
+
+
+def test_a_run_that_came_and_went_between_two_samples_shows_by_the_journal(host: Host) -> None:
+    host.start()
+    entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%S.5Z", time.gmtime()), "action": "recreated", "run": "abc"}
+    with open(host.home.parent / "journal.jsonl", "a") as journal:
+        journal.write(json.dumps(entry) + "\n")
+    host.inspect["Id"] = "f" * 64
+    host.engine()
+    host.sample()
+    assert host.info()["summary"]["restarts"] == 0
+    assert host.info()["latest"]["run"] == "abc"
+
+
+def test_a_sample_that_was_ended_before_it_was_through_is_told(host: Host) -> None:
+    host.start()
+    host.state(open=True)
+    host.sample()
+    assert [event["text"] for event in host.info()["events"]] == ["A sample was ended before it was through."]
+
+
+def test_damaged_lines_do_not_hide_the_others(host: Host) -> None:
+    host.start()
+    with open(host.home / "samples.jsonl", "ab") as stream:
+        stream.write(b'\0\0\0\n[1]\n{"time": 3, "up": "x", "errors": 5, "memory": "x"}\n{"half": ')
+    host.sample()
+    found = host.info()
+    assert (found["samples"], len(found["series"])) == (2, 3)
+    assert found["latest"]["up"] is True
+
+
+def test_without_systemd_there_is_one_clear_message_and_nothing_is_written(host: Host) -> None:
+    (host.bin / "no-systemd").touch()
+    result = host.run(expect_failure=True)
+    assert result["msg"].startswith("this host is not run by systemd, so that there is no timer")
+    assert not host.home.exists() and list(host.units.iterdir()) == []
+
+
+def test_a_first_sample_that_fails_leaves_no_units(host: Host) -> None:
+    (host.bin / "systemctl").write_text(
+        (host.bin / "systemctl").read_text().replace("sys.exit(subprocess.run(command).returncode)", "sys.exit('no')")
+    )
+    result = host.run(expect_failure=True)
+    assert "start composeops-monitor-shop.service failed: no" in result["msg"]
+    assert list(host.units.iterdir()) == []
+    assert host.info()["status"] == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"interval": "soon"}, "interval is not a duration"),
+        ({"interval": "0"}, "interval is 0"),
+        ({"interval": "2h"}, "interval is longer than duration"),
+        ({"duration": "800d"}, "duration is 800d"),
+        ({"url": "ftp://x"}, "url is no address"),
+        ({"timeout": 60}, "timeout is 60"),
+        ({"webhook": f"x:{TOKEN}"}, "webhook is no address of http or https"),
+        ({"command": f"mail 'x {TOKEN}"}, "command has quotes that do not match"),
+        ({"patterns": [{"name": "a", "regex": "("}]}, "regex of pattern a"),
+        ({"state": "paused"}, "state"),
+    ],
+)
+def test_wrong_options(host: Host, options: dict[str, Any], message: str) -> None:
+    result = host.run(expect_failure=True, **options)
+    assert message in result["msg"]
+    assert not host.home.exists()
+
+
+def test_a_service_that_is_not_there_is_an_error_at_once(host: Host) -> None:
+    host.engine(ps={"out": ""})
+    assert "the project has no container of service web" in host.run(expect_failure=True)["msg"]
+    assert not host.home.exists()
+
+
+def test_the_program_stands_alone(host: Host) -> None:
+    """It runs with nothing but Python's own library, and with the oldest Python that is supported."""
+    host.start()
+    for python in (sys.executable, "python3.9", "python3.13"):
+        program = shutil.which(python)
+        if program is None or subprocess.run([program, "-c", ""], check=False, capture_output=True).returncode:
+            continue
+        command = [program, "-I", "-S", str(host.home / "code" / "sample.py"), str(host.home)]
+        done = subprocess.run(command, env={**os.environ, **host.env}, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role monitor, run by ansible-playbook on this machine, with an engine and a systemd that are made up."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from role_play import play_roles
+
+RECORDED = Path(__file__).resolve().parents[1] / "plugins" / "module_utils" / "recorded" / "inspect_engine_20.json"
+TOKEN = "hook-T0ken-9f8e7d6c5b4a39281706"
+SYSTEMCTL = r"""#!/bin/sh
+cd "$(dirname "$0")"
+case "$1" in
+  show) echo Version=255 ;;
+  is-active) test -e active ;;
+  restart) touch active ;;
+  disable) rm -f active ;;
+  start) eval "$(sed -n 's/^ExecStart=//p' units/"$2")" ;;
+esac
+"""
+DOCKER = r"""#!{python}
+import os, sys
+folder = os.path.dirname(os.path.abspath(__file__))
+words = {{"ps": "{identity}\n", "version": '"26.1.5"', "info": "/", "logs": ""}}
+text = open(os.path.join(folder, "inspect")).read() if sys.argv[1] == "inspect" else words.get(sys.argv[1])
+sys.exit("not there") if text is None else sys.stdout.write(text)
+"""
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> dict[str, Any]:
+    """The variables of a host."""
+    programs = tmp_path / "bin"
+    (programs / "units").mkdir(parents=True)
+    inspect = json.loads(RECORDED.read_text())[0]
+    inspect["State"].update(Pid=0, Status="running", Running=True)
+    inspect["Config"]["Labels"]["com.docker.compose.project.working_dir"] = str(tmp_path)
+    inspect["Config"]["Labels"]["com.docker.compose.service"] = "web"
+    (programs / "inspect").write_text(json.dumps([inspect]))
+    (programs / "systemctl").write_text(SYSTEMCTL)
+    (programs / "docker").write_text(DOCKER.format(python=sys.executable, identity=inspect["Id"]))
+    for name in ("systemctl", "docker"):
+        (programs / name).chmod(0o755)
+    (tmp_path / "compose.yaml").write_text("services:\n  web:\n    image: x\n")
+    return {
+        "application_project_src": str(tmp_path),
+        "application_service": "web",
+        "application_state_dir": str(tmp_path / "state"),
+        # Nobody answers there.
+        "application_url": "http://127.0.0.1:1",
+        "monitor_webhook": f"http://127.0.0.1:1/{TOKEN}",
+        "monitor_outage": 0,
+    }
+
+
+def play(folder: Path, host: dict[str, Any], action: str, *options: str) -> tuple[int, str]:
+    # Where units go is for the module alone to say.
+    place = {"unit_dir": str(folder / "bin" / "units")}
+    defaults = {f"composeops.hotfix.{name}": place for name in ("monitor", "monitor_info")}
+    role = {"ansible.builtin.import_role": {"name": "composeops.hotfix.monitor"}}
+    task = {"block": [role], "module_defaults": defaults}
+    done = play_roles(
+        folder, [task], {"box": {**host, "monitor_action": action}}, "-v", *options, programs=folder / "bin"
+    )
+    output = done.stdout + done.stderr
+    assert TOKEN not in output
+    return done.returncode, output
+
+
+def shown(output: str) -> list[str]:
+    """The lines that the role shows."""
+    lines = output.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("Monitor of web on box"))
+    end = next(number for number in range(start, len(lines)) if lines[number].startswith(("ok:", "TASK", "PLAY")))
+    return lines[start:end]
+
+
+def test_each_action_shows_the_verdict_first_on_80_columns(tmp_path: Path, host: dict[str, Any]) -> None:
+    code, output = play(tmp_path, host, "start")
+    assert code == 0, output
+    assert shown(output)[0] == "Monitor of web on box: FAILED"
+    assert any("not healthy since" in line for line in shown(output))
+    code, output = play(tmp_path, host, "start")
+    assert (code, "changed=0" in output) == (0, True), output
+    for action in ("status", "report"):
+        code, output = play(tmp_path, host, action)
+        assert (code, "changed=0" in output) == (0, True), output
+        lines = shown(output)
+        assert (lines[0], lines[1]) == ("Monitor of web on box: FAILED", "=" * 80)
+        assert all(len(line) <= 80 for line in lines)
+        assert ("The whole watch" if action == "report" else "The last sample") in lines
+    code, output = play(tmp_path, host, "report", "-e", "monitor_fail=true")
+    assert (code, "web on box failed: It is not healthy since" in output) == (2, True), output
+    code, output = play(tmp_path, host, "stop")
+    assert (code, "changed=1" in output) == (0, True), output
+    assert "Stopped before its time" in " ".join(shown(output))
+    assert list((tmp_path / "bin" / "units").iterdir()) == []
+
+
+def test_a_wrong_word_fails_with_the_choices(tmp_path: Path, host: dict[str, Any]) -> None:
+    code, output = play(tmp_path, host, "begin")
+    assert code != 0
+    assert "value of monitor_action must be one of: start, status, report, stop, got: begin" in output
+    assert not (tmp_path / "state").exists()
+
+
+def test_without_a_watch_it_is_said_how_to_start_one(tmp_path: Path, host: dict[str, Any]) -> None:
+    code, output = play(tmp_path, host, "status")
+    assert code == 0, output
+    assert "There is no watch. Start one with: -e monitor_action=start" in shown(output)
