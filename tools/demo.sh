@@ -52,9 +52,13 @@ cat <<TEXT
 The droplet is left running. Look around, after: . .venv/bin/activate; export ANSIBLE_HOME=\$PWD/.ansible
   log in                ssh -F none -i $state/ssh_key -o UserKnownHostsFile=$state/known_hosts -p $(ansible-inventory -i "$inventory" --host droplet | python -c 'import json, sys; print(json.load(sys.stdin)["ansible_port"])') root@127.0.0.1
   the API               curl $url/api/v1/health
-  the report            $state/report/droplet.json
   the hand-off          ansible-vault view --vault-password-file $state/vault-password $handoff
   mobile configuration  $state/mobile.env
   prove it again        ansible-playbook composeops.hotfix.verify -i $inventory -e @droplet/hotfix.yml
   remove everything     make clean
 TEXT
+
+title "What became of it"
+report=$PWD/$state/report/droplet
+ansible localhost -m composeops.hotfix.show_lines -a "lines={{ lookup('ansible.builtin.file', '$report.json') | from_json | composeops.hotfix.summary_table('$report.html') }}" |
+  sed '/^localhost | /,$d'

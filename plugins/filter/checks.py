@@ -6,7 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.composeops.hotfix.plugins.module_utils import _checks, _findings
+from ansible_collections.composeops.hotfix.plugins.module_utils import (
+    _checks,
+    _findings,
+    _report_document,
+    _report_page,
+    _report_table,
+)
 
 
 class FilterModule:
@@ -20,7 +26,14 @@ class FilterModule:
             "findings_lines": _findings.lines,
             "judge": _checks.judge,
             "line_pattern": _checks.line_pattern,
+            "report_document": _report_document.document,
+            "report_file_name": _report_document.file_name,
+            "report_overview": _report_document.overview,
+            "report_overview_page": _report_page.overview_page,
+            "report_overview_table": _report_document.overview_table,
+            "report_page": _report_page.page,
+            "report_published": _report_document.published,
             "revision_line": _checks.revision_line,
             "summarise": _checks.summarise,
-            "summary_table": _checks.summary_table,
+            "summary_table": _report_table.summary_table,
         }

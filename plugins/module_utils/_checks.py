@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-import textwrap
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -22,7 +21,6 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import 
 Check = dict[str, str]
 Observed = Mapping[str, Any]
 
-WIDTH = 80
 # The issues of the runbook's summary table with their severities, then what its checklist adds.
 ISSUES = {
     "Development API key": "critical",
@@ -128,29 +126,6 @@ def summarise(
     }
 
 
-def summary_table(summary: Mapping[str, Any]) -> list[str]:
-    """The summary as lines of at most 80 columns."""
-    lines = [f"Hot-fix summary for {summary['host']}", "=" * WIDTH]
-    for row in summary["rows"]:
-        head = f"{row['issue']} ({row['severity']})"
-        states = f"before: {row['before']['status'].upper()}   now: {row['after']['status'].upper()}"
-        lines.append(f"{head:<40}{states:>40}")
-        for check in row["before"]["checks"]:
-            if check["status"] != "pass":
-                lines += _wrapped("  before  ", check["evidence"])
-        for check in row["after"]["checks"]:
-            lines += _wrapped("  now     ", f"{check['status']}: {check['evidence']}")
-        lines.append("-" * WIDTH)
-    if summary.get("revision"):
-        lines += _wrapped("  source  ", revision_line(summary["revision"]))
-    if summary.get("workers"):
-        lines += _wrapped("  number  ", " ".join(summary["workers"]["reasons"]))
-    for action in summary["actions"]:
-        lines += _wrapped("  left    ", action)
-    lines.append("Everything is proven." if summary["fixed"] else "NOT everything is proven; see above.")
-    return lines
-
-
 def revision_line(revision: Mapping[str, Any]) -> str:
     """What an update from git did to the source, in one sentence.
 
@@ -166,10 +141,6 @@ def revision_line(revision: Mapping[str, Any]) -> str:
     return f"updated by git from {revision['before'][:12]} to {revision['after'][:12]}: {names}{more}." + (
         f" Edits of the server kept in {kept}." if kept else ""
     )
-
-
-def _wrapped(head: str, text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
 
 
 def _worst(checks: Iterable[Check]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.composeops.hotfix.plugins.module_utils import _checks
+from ansible_collections.composeops.hotfix.plugins.module_utils import _checks, _report_table, _report_text
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
 
 NEW_KEY = fingerprint('["kZ3v0Y7qWm1xUu2a9c4Q8rT5yB6nL0pE"]')
@@ -379,11 +379,12 @@ def test_summary_shows_before_and_after_and_fits_a_terminal() -> None:
         "OPENAI_API_KEY breaks dev_key. Put the production key into the file.",
         "Tell them.",
     ]
-    lines = _checks.summary_table(summary)
-    assert max(len(line) for line in lines) <= _checks.WIDTH
+    lines = _report_table.summary_table(summary)
+    assert max(len(line) for line in lines) <= _report_text.WIDTH
     assert any(OLD_KEY in line for line in lines)
     assert lines[-1] == "Everything is proven."
-    assert _checks.summary_table(_checks.summarise(_checks.judge(broken), [], "x"))[-1].startswith("NOT everything")
+    lines = _report_table.summary_table(_checks.summarise(_checks.judge(broken), [], "x"))
+    assert lines[-1].startswith("NOT everything")
 
 
 class TestResidue:
@@ -449,7 +450,7 @@ REVISION = {"status": "updated", "before": "a" * 40, "after": "b" * 40, "commits
 )
 def test_the_change_of_revision_is_in_the_report(revision: dict[str, Any], words: list[str]) -> None:
     summary = {**_checks.summarise([], [], "droplet"), "revision": revision}
-    lines = _checks.summary_table(summary)
+    lines = _report_table.summary_table(summary)
     text = " ".join(" ".join(lines).split())
     assert [word for word in words if word not in text] == []
-    assert max(map(len, lines)) <= _checks.WIDTH
+    assert max(map(len, lines)) <= _report_text.WIDTH

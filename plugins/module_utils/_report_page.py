@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the pages of a report show: its texts, figures, and the geometry of its drawings.
+
+Every text in it is escaped for HTML here, once and for all, so that a template may insert whatever it gets from here
+and must insert nothing else. (ansible.builtin.template does not heed Jinja's ``autoescape``.)
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.composeops.hotfix.plugins.module_utils import _report_charts, _report_document
+from ansible_collections.composeops.hotfix.plugins.module_utils._checks import revision_line
+from ansible_collections.composeops.hotfix.plugins.module_utils._report_document import fixed
+from ansible_collections.composeops.hotfix.plugins.module_utils._report_text import (
+    clean,
+    clock,
+    counted,
+    instant,
+    lasting,
+    number,
+    size,
+)
+
+MARKS = {"pass": "✓", "fail": "✗", "action": "!", "not enforced": "–", "not observable": "?"}
+STATE_WORDS = {"pass": "pass", "fail": "fail", "action": "to do", "not enforced": "not enforced"}
+MONITOR_STATES = {
+    "healthy": ("pass", "healthy"),
+    "degraded": ("action", "degraded"),
+    "failed": ("fail", "failed"),
+    "unknown": ("not observable", "unknown"),
+}
+NO_MONITOR = (
+    "Nothing was watched over time. Playbook composeops.hotfix.monitor watches the application for 24 hours; a report "
+    "made after that shows its latency, memory and deaths."
+)
+
+
+def page(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page of a host shows: the report, and what is reckoned from it. All texts are escaped for HTML."""
+    monitor = report["monitor"]
+    steps = report["timeline"]["entries"]
+    shown = {
+        "report": _report_document.published(report),
+        "title": f"Hot-fix report for {report['host']}",
+        "time": spoken(report["generated"]),
+        "marks": MARKS,
+        "words": STATE_WORDS,
+        "counts": _headline(report),
+        "rows": [_row(row, report["actions"]) for row in report["rows"]],
+        "steps": [{**step, "clock": clock(instant(step["time"]) or 0.0)} for step in steps],
+        "span": _span(report["timeline"]),
+        "timeline": _report_charts.timeline(steps, report["interruption"]["windows"]),
+        "memory": _report_charts.bars(report["memory"]),
+        "memory_rows": [
+            {"name": name, **_sizes(state)} for name, state in report["memory"].items() if state is not None
+        ],
+        "monitor": _monitor(monitor) if monitor else None,
+        "no_monitor": NO_MONITOR,
+        "source": clean(revision_line(report["revision"])) if report.get("revision") else "",
+    }
+    escaped_view: dict[str, Any] = escaped(shown)
+    return escaped_view
+
+
+def overview_page(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page of several hosts shows. All texts are escaped for HTML."""
+    states = {"pass": "proven", "fail": "not proven"}
+    hosts = [
+        {
+            **host,
+            "mark": MARKS.get(host["state"], "?"),
+            "word": states.get(host["state"], "no report"),
+            "issues": f"{host['fixed']} of {counted(host['issues'], 'issue')}" if host["page"] else "–",
+            "left": str(host["left"]) if host["page"] else "–",
+            "interruption": host["interruption"] or "–",
+        }
+        for host in found["hosts"]
+    ]
+    escaped_view: dict[str, Any] = escaped({**found, "hosts": hosts, "time": spoken(found["generated"])})
+    return escaped_view
+
+
+def escaped(data: Any) -> Any:
+    """Data with each of its texts escaped, names in dictionaries included."""
+    if isinstance(data, str):
+        return html.escape(data)
+    if isinstance(data, Mapping):
+        return {escaped(name): escaped(value) for name, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [escaped(value) for value in data]
+    return data
+
+
+def spoken(time: str) -> str:
+    """A time with its day, as people write it."""
+    seconds = instant(time)
+    return clock(seconds, "%d %B %Y, %H:%M UTC").lstrip("0") if seconds is not None else ""
+
+
+def _headline(report: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The few figures that come first."""
+    failed = sum(row["after"]["status"] == "fail" for row in report["rows"])
+    broken = sum(row["before"]["status"] == "fail" for row in report["rows"])
+    away = report["interruption"]
+    seconds = away["seconds"]
+    short = {
+        "none": "none",
+        "bridged": "none known",
+        "estimated": f"≤ {lasting(seconds)}" if seconds is not None else "unknown",
+    }.get(away["status"], "not measured")
+    told = {
+        "none": "the container was not replaced",
+        "bridged": "another container served meanwhile",
+        "estimated": "from the journal, not by requests",
+    }.get(away["status"], "see the timeline")
+    left = len(report["actions"])
+    return [
+        {"label": "Issues fixed", "value": f"{fixed(report)} of {broken}", "note": "failed before, proven now"},
+        {"label": "Not proven", "value": str(failed), "note": f"of {counted(len(report['rows']), 'issue')}"},
+        {"label": "Interruption", "value": short, "note": told},
+        {"label": "Left to do", "value": str(left), "note": "by a person"},
+    ]
+
+
+def _row(row: Mapping[str, Any], actions: Sequence[str]) -> dict[str, Any]:
+    left = [{"number": actions.index(text) + 1, "text": text} for text in row.get("left", []) if text in actions]
+    return {**row, "left": left}
+
+
+def _span(found: Mapping[str, Any]) -> str:
+    if not found["entries"]:
+        return ""
+    begin, end = (instant(found["entries"][at]["time"]) or 0.0 for at in (0, -1))
+    day = clock(begin, "%d %B %Y").lstrip("0")
+    who = f", {found['playbook']}" if found["playbook"] else ""
+    by = f" by {found['by']}" if found["by"] else ""
+    return f"{day}, {clock(begin)} to {clock(end)} UTC ({lasting(end - begin)}){who}{by}"
+
+
+def _sizes(state: Mapping[str, Any]) -> dict[str, str]:
+    def told(value: int | None) -> str:
+        return "not known" if value is None else size(value)
+
+    return {
+        "limit": "none" if state["limit"] is None else size(state["limit"]),
+        "usage": told(state["usage"]),
+        "peak": told(state["peak"]),
+        "each": ", ".join(map(size, state["workers"])) or "not known",
+        "count": str(len(state["workers"])) if state["workers"] else "not known",
+        "oom_kills": "not known" if state["oom_kills"] is None else str(state["oom_kills"]),
+        "deaths": "not known" if state["deaths"] is None else str(state["deaths"]),
+    }
+
+
+def _monitor(monitor: Mapping[str, Any]) -> dict[str, Any]:
+    told, series = monitor["summary"], monitor["series"]
+    known = _report_charts.moments(series)
+    state, word = MONITOR_STATES[monitor["verdict"]]
+    days = {clock(time, "%d %b") for time, _point in known}
+    form = "%H:%M:%S" if len(days) == 1 else "%d %b %H:%M"
+    return {
+        "state": state,
+        "word": word,
+        "span": _watched(monitor),
+        "figures": _figures(monitor),
+        "latency": _report_charts.latency(series, told),
+        "memory": _report_charts.memory(series),
+        "happenings": _report_charts.happenings(series),
+        "rows": [_point_row(clock(time, form), point) for time, point in known],
+        "events": [
+            {**event, "clock": clock(instant(event["time"]) or 0.0, "%d %b %H:%M:%S")} for event in monitor["events"]
+        ],
+        "errors": [{"name": name, "count": f"{count or 0:.0f}"} for name, count in told["errors"].items()],
+    }
+
+
+def _watched(monitor: Mapping[str, Any]) -> str:
+    begin, end = instant(monitor["started_at"]), instant(monitor["last_sample_at"])
+    if begin is None or end is None:
+        return "No sample was taken."
+    goes_on = " It goes on." if monitor["status"] == "running" else ""
+    missed = f", {monitor['missed']:.0f} missed" if monitor["missed"] else ""
+    return (
+        f"Watched for {lasting(end - begin)}, from {spoken(monitor['started_at'])} to "
+        f"{spoken(monitor['last_sample_at'])}: {monitor['samples'] or 0:.0f} samples{missed}.{goes_on}"
+    )
+
+
+def _figures(monitor: Mapping[str, Any]) -> list[dict[str, str]]:
+    told = monitor["summary"]
+    part = told["memory"]["peak_percent"]
+    figures = [
+        ("Answered", told["availability_percent"], "{:.6g} %", ""),
+        ("Latency, median", told["latency_ms"]["median"], "{:.4g} ms", ""),
+        ("Latency, 95 %", told["latency_ms"]["p95"], "{:.4g} ms", "of the answers are faster"),
+        ("Latency, longest", told["latency_ms"]["max"], "{:.4g} ms", ""),
+        ("Memory at most", told["memory"]["peak"], "", f"{part:.0f} % of the limit" if part is not None else ""),
+        ("Deaths", told["deaths"], "{:.0f}", "of workers"),
+        ("Out of memory", told["oom_kills"], "{:.0f}", "kills by the kernel"),
+        ("Restarts", told["restarts"], "{:.0f}", "of the container"),
+    ]
+    return [
+        {"label": label, "value": form.format(value) if form else size(value), "note": note}
+        for label, value, form, note in figures
+        if value is not None
+    ]
+
+
+def _point_row(time: str, point: Mapping[str, Any]) -> dict[str, Any]:
+    def told(value: float | None, form: str = "{:.0f}") -> str:
+        return "–" if value is None else form.format(value)
+
+    workers, used = _report_charts.workers_memory(point), number(point["memory"])
+    return {
+        "time": time,
+        "up": {True: "yes", False: "no"}.get(point["up"], "not asked"),
+        "latency": told(point["latency_ms"], "{:.4g}"),
+        "workers": "–" if workers is None else size(workers),
+        "used": "–" if used is None else size(used),
+        "limit": "–" if point["limit"] is None else size(point["limit"]),
+        **{name: told(point[name]) for name in _report_charts.KINDS},
+        "happened": any(point[name] for name in _report_charts.KINDS),
+    }
