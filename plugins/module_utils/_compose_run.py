@@ -34,6 +34,8 @@ class Request(NamedTuple):
         """The subcommand of Compose with its options."""
         if self.state == "built":
             return ["build", *self.services]
+        if self.state == "absent":
+            return ["down"]
         words = ["up", "--detach"]
         words += {"auto": [], "always": ["--build"], "never": ["--no-build"]}[self.build]
         words += {"auto": [], "always": ["--force-recreate"], "never": ["--no-recreate"]}[self.recreate]
@@ -42,7 +44,9 @@ class Request(NamedTuple):
     @property
     def action(self) -> str:
         """What the journal calls it."""
-        return "built" if self.state == "built" else "started" if self.recreate == "never" else "recreated"
+        if self.state != "present":
+            return {"built": "built", "absent": "taken down"}[self.state]
+        return "started" if self.recreate == "never" else "recreated"
 
 
 class Failure(HotfixError):
@@ -55,8 +59,9 @@ class Failure(HotfixError):
 
 def made(docker: Docker, project: Project, files: Sequence[str], request: Request) -> dict[str, list[str]]:
     """The IDs of what there is of each service: its image where images are built, its containers otherwise."""
-    if request.state == "present":
-        return {name: docker.find(project.project_src, name, files=files) for name in request.services}
+    if request.state != "built":
+        names_wanted = request.services or project.names()
+        return {name: docker.find(project.project_src, name, files=files) for name in names_wanted}
     config = docker.config(project.project_src, files, request.services, unset=project.variables())
     names = {name: config["services"][name].get("image") or f"{config['name']}-{name}" for name in request.services}
     listed = {

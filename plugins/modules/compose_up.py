@@ -32,16 +32,18 @@ options:
   project_src:
     required: true
   services:
-    description: The services.
+    description:
+      - The services. Needed with O(state=present) and O(state=built).
     type: list
     elements: str
-    required: true
+    default: []
   state:
     description:
       - V(present) creates and starts the services' containers.
       - V(built) builds their images and touches no container.
+      - V(absent) takes the whole project down, its containers and networks. Volumes and images stay.
     type: str
-    choices: [present, built]
+    choices: [present, built, absent]
     default: present
   build:
     description:
@@ -88,6 +90,11 @@ EXAMPLES = r"""
     project_src: /opt/wealth-coach-ai
     services: [backend]
     state: built
+
+- name: Take the whole project down
+  composeops.hotfix.compose_up:
+    project_src: /opt/wealth-coach-ai
+    state: absent
 """
 
 RETURN = r"""
@@ -121,8 +128,8 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._lock import at_
 ARGUMENTS: dict[str, Any] = {
     "project_src": {"type": "path", "required": True},
     "files": {"type": "list", "elements": "path"},
-    "services": {"type": "list", "elements": "str", "required": True},
-    "state": {"type": "str", "choices": ["present", "built"], "default": "present"},
+    "services": {"type": "list", "elements": "str", "default": []},
+    "state": {"type": "str", "choices": ["present", "built", "absent"], "default": "present"},
     "build": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
     "recreate": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
     "dependencies": {"type": "bool", "default": True},
@@ -138,7 +145,10 @@ def run(options: dict[str, Any]) -> dict[str, Any]:
     # An unknown service is named with those that exist; without services Compose would take all.
     for name in options["services"]:
         project.service(name)
-    if not options["services"]:
+    is_down = options["state"] == "absent"
+    if is_down and options["services"]:
+        raise HotfixError("state absent takes the whole project down", remedy="Leave services out")
+    if not options["services"] and not is_down:
         raise HotfixError("services is empty", remedy="Name the services that are meant")
     request = Request(**{name: options[name] for name in Request._fields})
     before = made(docker, project, files, request)

@@ -195,7 +195,7 @@ def test_an_application_that_is_elsewhere_is_found(application: Application) -> 
     done = application.run("main", *options)
     assert done.returncode != 0
     said = " ".join((done.stdout + done.stderr).split())
-    assert "There is no container of service unknown of /nowhere/at/all on localhost. What runs there:" in said
+    assert "There is no container of service unknown of /nowhere/at/all on localhost. What there is:" in said
     assert f"-e application_project_src={application.folder} -e application_service=backend" in said
 
 

@@ -107,6 +107,24 @@ def test_what_compose_is_asked(run_module: Run, project: Path, docker: Any, opti
     assert calls(project.parent) == [f"compose --progress=quiet {words}"] * 2
 
 
+def test_the_whole_project_is_taken_down(run_module: Run, project: Path, docker: Any) -> None:
+    (project.parent / "bin").mkdir(exist_ok=True)
+    env = docker(f"rm {project.parent}/bin/made")
+    (project.parent / "bin" / "made").touch()
+    state = project.parent / "state"
+    args = {"project_src": str(project), "state": "absent", "state_dir": str(state)}
+    result = run_module("compose_up", args, env=env)
+    assert (result["changed"], result["before"], result["after"]) == (
+        True,
+        {"backend": ["1"], "redis": ["1"]},
+        {"backend": [], "redis": []},
+    )
+    assert calls(project.parent) == ["compose --progress=quiet down"]
+    assert '"action": "taken down"' in (state / "shop" / "journal.jsonl").read_text()
+    failed = run_module("compose_up", {**args, "services": ["redis"]}, env=env, expect_failure=True)
+    assert "state absent takes the whole project down. Leave services out." in failed["msg"]
+
+
 def test_check_mode_asks_for_nothing(run_module: Run, project: Path, docker: Any) -> None:
     result = run_module(
         "compose_up", {"project_src": str(project), "services": ["backend"]}, check=True, env=docker("false")
