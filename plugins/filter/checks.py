@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.composeops.hotfix.plugins.module_utils import (
+    _checklist,
     _checks,
     _findings,
     _report_document,
@@ -21,6 +22,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "check_lines": _checks.check_lines,
+            "checklist_lines": _checklist.lines,
             "findings": _findings.findings,
             "findings_left": _findings.left,
             "findings_lines": _findings.lines,
