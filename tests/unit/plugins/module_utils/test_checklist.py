@@ -6,7 +6,6 @@ from __future__ import annotations
 import pytest
 from ansible_collections.composeops.hotfix.plugins.module_utils._checklist import ITEMS, checklist, lines
 
-
 CHECKS = {
     "Development API key": ("no_dev_key_warning", "live_keys", "old_key_refused", "new_key_served"),
     "Redis shutdown error": ("redis_source", "source_loaded", "redis_closed", "stop_lines"),
