@@ -6,7 +6,9 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_HOME := $(CURDIR)/.ansible
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
-export PYTHONDONTWRITEBYTECODE := 1
+# Compiled once, and not beside the sources: each module under test is a process of its own.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.state/pycache
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 SETUP := .state/setup
