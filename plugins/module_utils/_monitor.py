@@ -163,6 +163,11 @@ def span(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
 
 
+def clean(text: str) -> str:
+    """A text on one line, without what a terminal would take for an order."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
 def plural(number: int, one: str, many: str = "") -> str:
     """A number with its noun."""
     return f"{number} {one if number == 1 else many or one + 's'}"
@@ -284,7 +289,7 @@ class _Sample:
         return Judged(self._line(), self.events, self.state)
 
     def _tell(self, kind: str, text: str) -> None:
-        self.events.append({"time": instant(self.now.wall), "kind": kind, "text": text})
+        self.events.append({"time": instant(self.now.wall), "kind": kind, "text": clean(text)})
 
     def _time(self) -> None:
         state, step = self.state, self.step
@@ -462,7 +467,7 @@ class _Sample:
         elif seen.container is not None and seen.container.status != "running":
             words.append(f"the container is {seen.container.status}, exit code {seen.container.exit_code}")
         if seen.health is not None:
-            answer = " ".join(seen.health.answer.split()) or "an empty answer"
+            answer = clean(seen.health.answer) or "an empty answer"
             words.append(f"HTTP {seen.health.status}: {answer}" if seen.health.status else answer)
         return "; ".join(words).rstrip(".")
 

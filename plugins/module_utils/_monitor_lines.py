@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.composeops.hotfix.plugins.module_utils._monitor import plural, span
+from ansible_collections.composeops.hotfix.plugins.module_utils._monitor import clean, plural, span
 from ansible_collections.composeops.hotfix.plugins.module_utils._workers import human
 
 WIDTH = 80
@@ -120,5 +120,4 @@ def _short(instant: str) -> str:
 
 def _wrapped(head: str, text: str) -> list[str]:
     indent = " " * len(head)
-    clean = " ".join(text.split())
-    return textwrap.wrap(clean, WIDTH, initial_indent=head, subsequent_indent=indent) or [head.rstrip()]
+    return textwrap.wrap(clean(text), WIDTH, initial_indent=head, subsequent_indent=indent) or [head.rstrip()]

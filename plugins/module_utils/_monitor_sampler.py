@@ -53,7 +53,8 @@ PATIENCE = 20.0
 # go through all of the log, however large it is, to find those that are.
 TAILS = (2000, 50_000)
 ENGINE_PID = "/run/docker.pid"
-FINISHED = re.compile(r"Finished server process \[(\d+)\]")
+# uvicorn's and gunicorn's words for a worker that ends in good order.
+FINISHED = re.compile(r"Finished server process \[(\d+)\]|Worker exiting \(pid: (\d+)\)")
 
 
 def clock() -> mon.Clock:
@@ -77,7 +78,7 @@ class Reader(Scan):
         self.story.feed(line)
         match = FINISHED.search(COLOURS.sub("", line.text))
         if match:
-            self.finished.add(int(match[1]))
+            self.finished.add(int(match[1] or match[2]))
 
 
 class Look:

@@ -18,7 +18,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils import _monitor 
 from ansible_collections.composeops.hotfix.plugins.module_utils import _monitor_store as store
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import write_atomic
-from ansible_collections.composeops.hotfix.plugins.module_utils._monitor_units import Systemd, texts, unit_name
+from ansible_collections.composeops.hotfix.plugins.module_utils._monitor_units import LIMIT, Systemd, texts, unit_name
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import mask
 
 UTILS = _monitor_sampler.__name__.rpartition(".")[0]
@@ -174,6 +174,11 @@ def findings(home: str, was: Watch, *, points: int = 300, events: int = 200) -> 
     told = store.lines(home, store.EVENTS)
     verdict, reasons = mon.verdict(settings, state)
     tally, last = state["tally"], state["clock"]
+    silent = time.time() - last["wall"] if last else 0.0
+    if was.status == RUNNING and silent > 3 * settings["interval"] + LIMIT:
+        unit = unit_name(os.path.dirname(home))
+        reasons.append(f"No sample was taken for {mon.span(silent)}: see journalctl -u {unit}.service.")
+        verdict = mon.DEGRADED if verdict == mon.HEALTHY else verdict
     return {
         "status": was.status,
         "started_at": settings["started_at"],

@@ -173,7 +173,8 @@ class Systemd:
         :raises HotfixError: naming the file and the reason.
         """
         timer = f"{name}.timer"
-        self._ctl("disable", "--now", timer)  # fails where it is gone already
+        self._ctl("stop", timer)  # first, since a unit whose file is gone cannot be disabled
+        self._ctl("disable", timer)
         for file in (timer, f"{name}.service"):
             path = os.path.join(self.unit_dir, file)
             try:

@@ -19,7 +19,7 @@ case "$1" in
   show) echo Version=255 ;;
   is-active) test -e active ;;
   restart) touch active ;;
-  disable) rm -f active ;;
+  stop) rm -f active ;;
   start) eval "$(sed -n 's/^ExecStart=//p' units/"$2")" ;;
 esac
 """

@@ -16,8 +16,11 @@ from ansible_collections.composeops.hotfix.plugins.module_utils import _monitor_
 from ansible_collections.composeops.hotfix.plugins.module_utils import _monitor_units as units
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Completed
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._logs import Line, compile_patterns
+from ansible_collections.composeops.hotfix.plugins.module_utils._monitor_lines import lines
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
-from hypothesis import given
+from ansible_collections.composeops.hotfix.plugins.module_utils._worker_log import Story
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 SETTINGS: dict[str, Any] = {
@@ -130,6 +133,12 @@ def test_a_watch_whose_time_is_over_while_the_host_is_down_is_over() -> None:
     assert watch.look() == ["The host was booted again; the last sample is 25 h old."]
     assert mon.left(watch.settings, watch.state) == 0
     assert watch.state["tally"]["missed"] == 1499
+
+
+def test_one_missed_sample_is_told_and_no_doubt() -> None:
+    watch = Watch()
+    assert watch.look(130) == ["No sample for 2 min: 1 sample missed."]
+    assert watch.verdict == ("healthy", [])
 
 
 def test_missed_samples_are_told_and_many_of_them_are_a_doubt() -> None:
@@ -356,6 +365,12 @@ def test_lines_that_are_expected_are_counted_only() -> None:
     assert watch.state["tally"]["errors"]["bad"] == 3
 
 
+def test_orders_for_a_terminal_do_not_get_into_the_events() -> None:
+    watch = Watch()
+    found = {"bad": mon.Found(1, "\x1b[2J\x9b31mERROR\r\n\u2028x")}
+    assert watch.look(60, log=mon.Log(found=found)) == ["bad: 1 line in the log, such as: [2J 31mERROR x."]
+
+
 def test_a_log_that_cannot_be_read_is_told_once() -> None:
     watch = Watch()
     log = mon.Log(problem="its logging driver is none")
@@ -414,6 +429,7 @@ def test_lines_of_any_content_make_a_series(samples: list[dict[str, Any]], point
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
+@example([b"1", b"[2]", b'"x"'])
 @given(st.lists(st.binary(max_size=60)))
 def test_damaged_files_give_the_lines_that_are_whole(
     tmp_path_factory: pytest.TempPathFactory, parts: list[bytes]
@@ -421,7 +437,9 @@ def test_damaged_files_give_the_lines_that_are_whole(
     home = str(tmp_path_factory.mktemp("home"))
     Path(home, store.EVENTS).write_bytes(b"\n".join(parts))
     store.append(home, store.EVENTS, [{"kind": "whole"}])
-    assert {"kind": "whole"} in store.lines(home, store.EVENTS)
+    found = store.lines(home, store.EVENTS)
+    assert {"kind": "whole"} in found
+    assert all(isinstance(line, dict) for line in found)
 
 
 def test_files_of_lines_are_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -471,6 +489,8 @@ def test_the_command_is_no_shell_and_what_it_says_is_masked() -> None:
     assert ran[0][1].startswith("web of /p on h failed at now.\n\n- why\n")
     assert done == {"command": 1}
     assert problems == [f"command: mail ended with 3: cannot reach smtp with {fingerprint('secret-word-123')}"]
+    done, problems = notify.send({"command": "x"}, {"command": 5}, about, ["why"], [], run=run)
+    assert (done, problems, len(ran)) == ({"command": 5}, [], 1)
     assert notify.pending({"command": "x"}, {"command": 5}) is False
     assert notify.pending({"command": "x"}, {"command": -1}) is False
     assert notify.pending({"command": ""}, {}) is False
@@ -495,6 +515,53 @@ def test_lines_are_read_from_behind_the_last_one(instant: str, after: str) -> No
 )
 def test_times_as_people_say_them(seconds: float, text: str) -> None:
     assert mon.span(seconds) == text
+
+
+def read_log(*lines: str) -> sampler.Reader:
+    reader = sampler.Reader(compile_patterns([{"name": "errors", "regex": "ERROR"}]), Story(), set())
+    for number, text in enumerate(lines):
+        reader.feed(Line("stderr", f"2025-10-18T12:00:{number:02d}.000000000Z", text, len(text)))
+    reader.story.end()
+    return reader
+
+
+def test_a_line_is_read_once_for_all_that_looks_for_it() -> None:
+    reader = read_log(
+        "\x1b[32mINFO\x1b[0m:     Finished server process [\x1b[36m9\x1b[0m]",
+        "[2025-10-18 12:00:00 +0000] [11] [INFO] Worker exiting (pid: 11)",
+        "INFO:     Child process [8] died",
+        "ERROR so",
+    )
+    assert reader.finished == {9, 11}
+    assert [death.pid for death in reader.story.deaths] == [8]
+    assert [match.count for match in reader.matches] == [1]
+
+
+@given(st.lists(st.text()))
+def test_a_log_of_any_text_is_read(texts: list[str]) -> None:
+    assert read_log(*texts[:60]).lines == len(texts[:60])
+
+
+@given(st.text(), st.text(), st.lists(st.text(), max_size=5), st.booleans())
+def test_lines_fit_a_terminal_whatever_is_in_them(host: str, text: str, reasons: list[str], whole: bool) -> None:
+    watch = Watch()
+    watch.look(60, health=SICK, figures=figures(9, 10), disk_percent=3.0)
+    event = {"time": "2025-10-18T12:00:00Z", "kind": "error", "text": text}
+    found = {
+        "status": "running",
+        **dict.fromkeys(("started_at", "until", "last_sample_at"), "2025-10-18T12:00:00Z"),
+        **{"interval": 60.0, "verdict": "failed", "reasons": reasons, "samples": 2, "missed": 1},
+        "summary": mon.summary(watch.state, watch.samples),
+        "latest": watch.samples[-1],
+        "events": [event] * 30,
+        "cost": {"cpu_percent": 0.5, "memory": 40 * MIB},
+        "notified": ["webhook"],
+    }
+    shown = lines(found, host, "web", whole)
+    assert shown[0].startswith("Monitor of web on")
+    assert all(len(line) <= 80 and line.isprintable() for line in shown)
+    told = shown.index("The last events") if text.split() else len(shown)
+    assert len(shown[told + 1 :]) >= (20 if whole else 5) or not text.split()
 
 
 def test_this_machine_has_a_clock_and_a_process_has_memory() -> None:

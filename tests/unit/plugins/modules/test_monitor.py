@@ -39,7 +39,7 @@ if os.path.exists(os.path.join(folder, "no-systemd")):
 if verb == "show": print("Version=255")
 elif verb == "is-active": sys.exit(0 if os.path.exists(mark(names[0])) else 3)
 elif verb == "restart": open(mark(names[0]), "w").close()
-elif verb == "disable":
+elif verb == "stop":
     if os.path.exists(mark(names[0])): os.unlink(mark(names[0]))
 elif verb == "start":
     text = open(os.path.join(units, names[0])).read()
@@ -67,14 +67,14 @@ class Hook(http.server.BaseHTTPRequestHandler):
     """The application's health route, and a web hook."""
 
     healthy = True
-    answer = b'{"status": "healthy"}'
+    answer = b""
     status = 200
     posted: list[dict[str, Any]] = []  # noqa: RUF012  (that of the test)
 
     def do_GET(self) -> None:
         self.send_response(200 if self.healthy else 503)
         self.end_headers()
-        self.wfile.write(self.answer if self.healthy else f'{{"error": "no redis with {API_KEY}"}}'.encode())
+        self.wfile.write(b'{"status": "healthy"}' if self.healthy else self.answer)
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -181,6 +181,7 @@ class Host:
 @pytest.fixture
 def port() -> Iterator[int]:
     Hook.healthy, Hook.status, Hook.posted = True, 200, []
+    Hook.answer = f'{{"error": "no redis with {API_KEY}"}}'.encode()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server.server_port
@@ -318,6 +319,17 @@ def test_an_engine_that_is_down_is_a_sample_and_the_application_may_serve_on(hos
     assert found["reasons"] == ["The Docker engine did not answer in 2 samples."]
 
 
+def test_an_answer_is_masked_also_where_nobody_can_say_what_is_secret(host: Host) -> None:
+    host.start()
+    host.engine(inspect=DOWN, ps=DOWN, version=DOWN, logs=DOWN)
+    Hook.healthy = False
+    Hook.answer = b'{"error": "cannot reach redis://:s3cret-pw@redis:6379"}'
+    host.sample()
+    (event,) = [one for one in host.info()["events"] if one["kind"] == "unhealthy"]
+    assert "redis://:***@redis:6379" in event["text"]
+    assert "s3cret-pw" not in (host.home / "events.jsonl").read_text()
+
+
 def test_an_unhealthy_application_fails_after_a_while_and_somebody_is_told_once(host: Host) -> None:
     mail = host.bin / "mail"
     mail.write_text(f'#!/bin/sh\n{{ echo "$@"; cat; }} >> {host.folder}/mails\n')
@@ -374,6 +386,8 @@ def test_the_address_of_the_hook_is_in_one_private_file_only(host: Host) -> None
     for calls in ("systemctl-calls", "docker-calls"):
         assert TOKEN not in (host.bin / calls).read_text()
     assert host.start(webhook=hook)["changed"] is False
+    (host.home / "notify.json").unlink()
+    assert host.start(webhook=hook)["changed"] is True
     assert host.start(webhook=hook + "x")["changed"] is True
 
 
@@ -461,6 +475,15 @@ def test_damaged_lines_do_not_hide_the_others(host: Host) -> None:
     found = host.info()
     assert (found["samples"], len(found["series"])) == (2, 3)
     assert found["latest"]["up"] is True
+
+
+def test_a_watch_that_takes_no_samples_any_more_is_not_called_healthy(host: Host) -> None:
+    host.start()
+    clock = host.state()["clock"]
+    host.state(clock={**clock, "wall": clock["wall"] - 600})
+    found = host.info()
+    assert (found["status"], found["verdict"]) == ("running", "degraded")
+    assert found["reasons"] == ["No sample was taken for 10 min: see journalctl -u composeops-monitor-shop.service."]
 
 
 def test_without_systemd_there_is_one_clear_message_and_nothing_is_written(host: Host) -> None:
