@@ -137,6 +137,11 @@ RUNS = (
     Run("return", "rollback", options=(*ALL, "--check", "-e", "rollback_keys=true")),
     Run("shared", "rotate_keys", options=(*ALL, "-e", "api_keys_shared=true", "-e", "hotfix_hosts=droplet,second")),
     Run("diagnose", "diagnose", options=ALL),
+    Run("bundle", "support_bundle", options=ALL),
+    Run("monitor", "monitor", options=(*ALL, "-e", "@operator/monitor.yml", "-e", "monitor_interval=2s")),
+    Run("monitor-status", "monitor", options=(*ALL, "-e", "monitor_action=status")),
+    Run("monitor-report", "monitor", options=(*ALL, "-e", "monitor_action=report")),
+    Run("monitor-stop", "monitor", options=(*ALL, "-e", "monitor_action=stop")),
     Run("live", options=(*ALL, "-t", "workers", "-e", "workers_apply=live", "-e", "workers_count=3")),
     # Its password goes to su, for which Ansible transfers modules as files instead of piping them.
     Run("user", options=(*ALL, "-e", "@operator/joe.yml")),

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections import Counter
@@ -36,7 +37,12 @@ MEANT = (
     (rf"{PROJECT}/\.env\.[0-9TZ.]+\.bak", ".*", "backups of .env, 0600"),
     (rf"{STATE}/[^/]+/snapshots/.*", ".*", "the state to return to, 0600 in 0700"),
     (r".*/operator/(mobile\.env|manager)", "new key|old_key", "where the operator has the key handed off to, 0600"),
-    (r".*/operator/(vars|joe|wrong|weak)\.yml", "become|.*vault password|weak key", "the operator's variables"),
+    (
+        r".*/operator/(vars|joe|wrong|weak|monitor)\.yml",
+        "become|.*vault password|weak key|webhook",
+        "the operator's variables",
+    ),
+    (rf"{STATE}/[^/]+/monitor/.*", "webhook", "whom the monitor tells, 0600 in 0700"),
     (r"/var/lib/docker/containers/.*/config\.v2\.json", ".*", "the engine's record of a container"),
     (r"/var/lib/docker/containers/.*-json\.log", ".*", "what the application of a run that fails prints"),
     (
@@ -125,6 +131,7 @@ class Sweep:
             "api_keys_mobile_config": f"{self.work}/operator/mobile.env",
             "operator_manager": f"{self.work}/operator/manager",
             "report_dir": f"{self.work}/out/report",
+            "support_bundle_dest": f"{self.work}/out/archives",
         }
         files = {
             "inventory/hosts.yml": {"all": {"hosts": {"droplet": self.host, "second": self.host}}},
@@ -132,6 +139,7 @@ class Sweep:
             "wrong.yml": {"api_keys_vault_password": self.table.add("wrong vault password", token())},
             "weak.yml": {"api_keys_new_key": self.table.add("weak key", f"dev-{token()}")},
             "joe.yml": {"ansible_user": "joe", "ansible_become_method": "su", "ansible_become_password": become},
+            "monitor.yml": {"monitor_webhook": f"http://127.0.0.1:9/{self.table.add('webhook', token())}"},
             "hook.yml": HOOK,
         }
         for name, data in files.items():
@@ -172,6 +180,10 @@ class Sweep:
         code = self.play(run.name, [f"composeops.hotfix.{run.playbook}", *both, *run.options], run.kill)
         if run.before:
             self.droplet.sh(f"cp -a {KEPT}/. {PROJECT}; rm -rf {KEPT}")
+        for archive in (self.work / "out" / "archives").glob("*.tar.gz"):
+            with tarfile.open(archive) as tar:
+                tar.extractall(self.work / "out" / run.name, filter="data")
+            archive.unlink()
         return verdict(run, code, self.work / "out" / run.name)
 
     def play(self, name: str, words: Sequence[str], kill: str = "") -> int:
