@@ -35,6 +35,7 @@ class FilterModule:
             "report_overview_table": _report_document.overview_table,
             "report_page": _report_page.page,
             "report_published": _report_document.published,
+            "report_renewed": _report_document.renewed,
             "revision_line": _checks.revision_line,
             "summarise": _checks.summarise,
             "summary_table": _report_table.summary_table,

@@ -43,8 +43,7 @@ def time_ticks(begin: float, end: float, most: int = 5) -> list[float]:
     """Round times within a span."""
     span = max(end - begin, 1e-9)
     step = next((seconds for seconds in SPANS if span / seconds <= most), math.ceil(span / most / 604800) * 604800)
-    first = math.ceil(begin / step - 1e-9)
-    return [at * step for at in range(first, math.floor(end / step + 1e-9) + 1)]
+    return [at * step for at in range(math.ceil(begin / step), math.floor(end / step) + 1)]
 
 
 def share(value: float, low: float, high: float) -> float:

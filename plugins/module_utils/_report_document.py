@@ -84,6 +84,7 @@ def document(summary: Mapping[str, Any], observed: Mapping[str, Any]) -> dict[st
         **({"revision": _revision(summary["revision"])} if summary.get("revision") else {}),
         "schema_version": SCHEMA_VERSION,
         "generated": str(observed.get("time") or ""),
+        "checked": str(observed.get("time") or ""),
         "application": {key: clean(application.get(key) or "") for key in ("project_src", "service")},
         "timeline": steps,
         "interruption": away,
@@ -91,6 +92,30 @@ def document(summary: Mapping[str, Any], observed: Mapping[str, Any]) -> dict[st
             "before": _memory(observed.get("findings") or {}, {}),
             "after": _memory(observed.get("workers") or {}, observed.get("container") or {}),
         },
+        "monitor": monitor,
+    }
+
+
+def renewed(kept: Mapping[str, Any], observed: Mapping[str, Any]) -> dict[str, Any]:
+    """A report that was kept, with what has become known since: the rest of its run, and what the monitor saw.
+
+    The checks stay those of then, as ``checked`` says.
+
+    :param kept: a report as it was read from its file.
+    :param observed: ``time``, ``journal`` and ``monitor``, as for :func:`document`.
+    """
+    run = kept["timeline"]["run"]
+    entries = [entry for entry in (observed.get("journal") or {}).get("entries") or [] if entry.get("run") == run]
+    monitor = monitored(observed.get("monitor") or {}) or kept["monitor"]
+    away = kept["interruption"]
+    if monitor and not away["asked"]:
+        away = _report_timeline.confirmed(away, monitor.get("series", []), monitor["interval"])
+    return {
+        **kept,
+        "generated": str(observed.get("time") or ""),
+        # The journal forgets; what it once said is in the report.
+        "timeline": _report_timeline.timeline(entries, run) if entries else kept["timeline"],
+        "interruption": away,
         "monitor": monitor,
     }
 

@@ -45,7 +45,7 @@ def page(report: Mapping[str, Any]) -> dict[str, Any]:
     shown = {
         "report": _report_document.published(report),
         "title": f"Hot-fix report for {report['host']}",
-        "time": spoken(report["generated"]),
+        "time": _times(report),
         "marks": MARKS,
         "words": STATE_WORDS,
         "counts": _headline(report),
@@ -98,6 +98,12 @@ def spoken(time: str) -> str:
     """A time with its day, as people write it."""
     seconds = instant(time)
     return clock(seconds, "%d %B %Y, %H:%M UTC").lstrip("0") if seconds is not None else ""
+
+
+def _times(report: Mapping[str, Any]) -> str:
+    """When the checks were made, and when the report was, if that was later."""
+    made = f", report of {spoken(report['generated'])}" if report["generated"] != report["checked"] else ""
+    return f"checked on {spoken(report['checked'])}{made}" if report["checked"] else ""
 
 
 def _headline(report: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -261,6 +261,44 @@ def test_a_host_whose_turn_has_not_come_is_named(tmp_path: Path) -> None:
     assert overview["hosts"][1]["text"] == "no report: it was not its turn yet"
 
 
+def test_a_report_is_made_once_more_with_what_the_monitor_has_seen_since(tmp_path: Path) -> None:
+    entries = report_cases.journal()
+    written(tmp_path, entries)
+    given = variables(tmp_path, monitor_findings={})
+    assert play_roles(tmp_path, ["report"], {"droplet": given}).returncode == 0
+    file = tmp_path / "report" / "droplet.json"
+    first = json.loads(file.read_text())
+    assert first["monitor"] is None and first["timeline"]["ended"] is None
+    file.write_text(json.dumps({**first, "generated": "2026-11-28T10:56:46Z", "checked": "2026-11-28T10:56:46Z"}))
+    journal = next((tmp_path / "state").glob("*/journal.jsonl"))
+    more = [report_cases.entry("10:56:50.000", "run ended", "ok"), {**entries[0], "run": "ffffffffffff"}]
+    journal.write_text("".join(json.dumps(entry) + "\n" for entry in [*entries, *more]))
+    later = {name: value for name, value in given.items() if not name.startswith("verify_")}
+    done = play_roles(tmp_path, ["report:again"], {"droplet": {**later, "monitor_findings": report_cases.monitor()}})
+    assert done.returncode == 0, done.stdout
+    report = json.loads(file.read_text())
+    validator("report.schema.json").validate(report)
+    assert report["timeline"]["ended"] == "2026-11-28T10:56:50.000Z" and report["timeline"]["run"] == report_cases.RUN
+    assert report["rows"] == first["rows"] and report["checked"] == "2026-11-28T10:56:46Z" != report["generated"]
+    assert report["monitor"]["verdict"] == "degraded"
+    page = checked((tmp_path / "report" / "droplet.html").read_text())
+    assert "checked on 28 November 2026, 10:56 UTC, report of" in page.text
+    # Without a monitor, and with a journal that has forgotten the run, nothing that was known is lost.
+    journal.unlink()
+    assert play_roles(tmp_path, ["report:again"], {"droplet": later}).returncode == 0
+    assert {**json.loads(file.read_text()), "generated": report["generated"]} == report
+
+
+def test_what_was_never_reported_is_not_reported_again(tmp_path: Path) -> None:
+    done = play_roles(tmp_path, ["report:again"], {"droplet": variables(tmp_path)})
+    assert done.returncode == 2
+    assert "There is no " in done.stdout and "droplet.json, the report of the last run on droplet" in done.stdout
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "droplet.json").write_text('{"host": "droplet", "rows": [], "fixed": true, "actions": []}')
+    done = play_roles(tmp_path, ["report:again"], {"droplet": variables(tmp_path)})
+    assert done.returncode == 2 and "another version of the collection" in done.stdout
+
+
 # --- the style --------------------------------------------------------------------------------------------------------
 
 
