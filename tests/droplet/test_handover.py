@@ -255,6 +255,9 @@ def test_no_request_is_lost(
         # Without the proxy the engine serves IPv6 from its own address, and not from ::1.
         loopback = ENGINES[kind].daemon.get("userland-proxy", True)
         six = [("[::1]" if loopback else "[fd00:d0c:1::1]") + ":8000"] if ENGINES[kind].six else []
+        for address in six:
+            # The bridge of a new network first makes sure that its address is not somebody else's.
+            droplet.sh(f"curl -gsf --retry 20 --retry-delay 1 --retry-all-errors -o /dev/null http://{address}/health")
         load = droplet.load("/health", seconds=15)
         clients = Clients(droplet, ["127.0.0.1:8000", f"{own}:8000", *six], [f"{gateway}:8000"])
         shop.write(2)
