@@ -228,7 +228,7 @@ FAULTS: dict[str, Fault] = {
             "import os, signal, threading; threading.Timer(6, lambda: os.kill(1, signal.SIGTERM)).start()",
         ),
         says=(r"ended within|did not answer", AGAIN),
-        variables=SOON,
+        variables={**SOON, "deploy_stable_seconds": 10},
         away=True,
     ),
     "Redis is down": Fault(
