@@ -230,7 +230,7 @@ def _line(host: str, report: Mapping[str, Any], active: bool) -> dict[str, Any]:
         "state": "pass" if report["fixed"] else "fail",
         "text": text,
         "page": f"{file_name(host)}.html",
-        "issues": len(report["rows"]),
+        "issues": sum(row["before"]["status"] == "fail" for row in report["rows"]),
         "fixed": fixed(report),
         "left": len(report["actions"]),
         "interruption": report["interruption"]["text"],

@@ -32,6 +32,15 @@ MONITOR_STATES = {
     "failed": ("fail", "failed"),
     "unknown": ("not observable", "unknown"),
 }
+MEMORY = {
+    "count": "Workers",
+    "each": "Memory of each",
+    "usage": "Used by all of the container",
+    "peak": "At most since its start",
+    "limit": "Limit",
+    "oom_kills": "Killed for lack of memory",
+    "deaths": "Deaths of workers",
+}
 NO_MONITOR = (
     "Nothing was watched over time. Playbook composeops.hotfix.monitor watches the application for 24 hours; a report "
     "made after that shows its latency, memory and deaths."
@@ -54,6 +63,7 @@ def page(report: Mapping[str, Any]) -> dict[str, Any]:
         "span": _span(report["timeline"]),
         "timeline": _report_charts.timeline(steps, report["interruption"]["windows"]),
         "memory": _report_charts.bars(report["memory"]),
+        "memory_figures": MEMORY,
         "memory_rows": [
             {"name": name, **_sizes(state)} for name, state in report["memory"].items() if state is not None
         ],

@@ -75,7 +75,13 @@ def timeline(entries: Iterable[Entry], run: str = "", problem: str = "") -> dict
     """
     listed = [entry for entry in entries if instant(entry.get("time")) is not None]
     listed.sort(key=lambda entry: instant(entry["time"]) or 0.0)
-    steps = [_step(entry) for entry in listed if entry.get("action") not in LEFT_OUT]
+    # A run says twice that it has a state to return to: before its first change, and when it deploys.
+    kept = [entry for entry in listed if entry.get("action") == "present"]
+    steps = [
+        _step(entry)
+        for entry in listed
+        if entry.get("action") not in LEFT_OUT and (entry not in kept[1:] or entry.get("result") != "continued")
+    ]
     first: Entry = next((entry for entry in listed if entry.get("action") == "run began"), {})
     ended = [entry["time"] for entry in listed if entry.get("action") == "run ended"]
     return {

@@ -153,6 +153,14 @@ class TestInterruption:
         assert steps["entries"][0]["text"] == "The run began"
         assert (steps["by"], steps["playbook"]) == ("root@vm", "composeops.hotfix.apply")
 
+    def test_what_a_run_says_twice_is_told_once(self) -> None:
+        twice = [entry("10:00:00.000", "present", "changed"), entry("10:00:09.000", "present", "continued")]
+        assert [step["text"] for step in _report_timeline.timeline(twice)["entries"]] == [
+            "The state to return to was kept"
+        ]
+        assert len(_report_timeline.timeline(twice[1:])["entries"]) == 1
+        assert _report_timeline.timeline([entry("10:00:00.000", "pruned")])["entries"] == []
+
     def test_a_step_that_failed_says_so(self) -> None:
         (built,) = _report_timeline.timeline([entry("10:00:00.000", "built", "failed", seconds="3")])["entries"]
         assert (built["text"], built["failed"], built["seconds"]) == ("The image was built without success", True, 3.0)
