@@ -197,7 +197,7 @@ def _live_keys(observed: Observed) -> Check:
         "live_keys",
         not weak,
         f"the running container holds {name} {keys}, as the file does",
-        f"the running container holds an unsafe {name}: {' '.join(weak)}",
+        f"the running container holds an unsafe {name}. {' '.join(weak)}",
     )
 
 

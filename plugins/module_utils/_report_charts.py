@@ -19,6 +19,7 @@ LANE = 26  # pixels of a row of marks
 NEAR = 6.5  # per cent that two marks in one row are apart at least, so that they do not touch on a telephone
 BINS = 24  # marks of a row at most
 SPANS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
+STATES = ("before", "after")
 KINDS = {"deaths": "Deaths", "oom_kills": "Out of memory", "restarts": "Restarts", "errors": "Errors"}
 
 Point = Mapping[str, Any]
@@ -287,7 +288,8 @@ def bars(states: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any] | Non
 
     :param states: ``before`` and ``after``, each with ``limit``, ``usage``, ``peak`` and ``workers`` (bytes of each).
     """
-    known = {name: state for name, state in states.items() if state and (state["usage"] or state["workers"])}
+    listed = ((name, states[name]) for name in STATES)
+    known = {name: state for name, state in listed if state and (state["usage"] or state["workers"])}
     if not known:
         return None
     figures = [

@@ -65,7 +65,9 @@ def page(report: Mapping[str, Any]) -> dict[str, Any]:
         "memory": _report_charts.bars(report["memory"]),
         "memory_figures": MEMORY,
         "memory_rows": [
-            {"name": name, **_sizes(state)} for name, state in report["memory"].items() if state is not None
+            {"name": name, **_sizes(report["memory"][name])}
+            for name in _report_charts.STATES
+            if report["memory"][name] is not None
         ],
         "monitor": _monitor(monitor) if monitor else None,
         "no_monitor": NO_MONITOR,

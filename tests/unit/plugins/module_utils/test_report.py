@@ -235,6 +235,11 @@ class TestText:
             *[None] * 4,
         ]
 
+    def test_evidence_of_the_checks_is_not_taken_for_secrets(self) -> None:
+        texts = [check["evidence"] for check in (*report_cases.before(), *report_cases.after())]
+        texts += ["the running container holds an unsafe VALID_API_KEYS. VALID_API_KEYS is printed in documentation."]
+        assert [_report_text.clean(text) for text in texts] == texts
+
     @given(ANYTHING)
     def test_nothing_moves_a_cursor_or_turns_text(self, text: str) -> None:
         kept = {unicodedata.category(character) for character in _report_text.clean(text)}
@@ -473,6 +478,12 @@ class TestDrawings:
         assert float(before["limit"][:-1]) == float(after["limit"][:-1]) == 80
         ends = [float(row["parts"][-1]["x"][:-1]) + float(row["parts"][-1]["width"][:-1]) for row in (before, after)]
         assert ends == pytest.approx([497 / 6.4, 362 / 6.4], abs=0.02)
+
+    def test_before_comes_first_in_a_report_that_was_read_from_its_file_too(self) -> None:
+        report = json.loads(json.dumps(report_cases.report(), sort_keys=True))
+        drawing = _report_charts.bars(report["memory"])
+        assert drawing is not None and [row["name"] for row in drawing["rows"]] == ["before", "after"]
+        assert [row["name"] for row in _report_page.page(report)["memory_rows"]] == ["before", "after"]
 
     def test_memory_without_a_limit_or_without_a_diagnosis(self) -> None:
         free = report_cases.worker_info(2, 300, 310, 0, 0)
