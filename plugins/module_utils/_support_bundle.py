@@ -27,7 +27,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._container impor
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import read_bytes
 from ansible_collections.composeops.hotfix.plugins.module_utils._logs import LINE_LENGTH
-from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint, hidden_values, mask
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint, hidden_values, mask, redact
 from ansible_collections.composeops.hotfix.plugins.module_utils._shown import printable, shown
 
 # Seconds for one command; `docker stats` takes two.
@@ -224,11 +224,11 @@ def _revision(project_src: str) -> str:
     with tempfile.TemporaryDirectory(prefix="support-bundle-") as scratch:
         git = _git.Git(top, scratch)
         said = [
-            git.maybe("log", "--max-count=5", "--format=%H %cI %s"),
+            git.maybe("log", "--max-count=5", "--abbrev=12", "--format=%h %cI %s"),
             "",
             git.maybe("status", "--short", "--branch"),
         ]
-    return _git.strip_credentials("\n".join(said)) + "\n"
+    return mask(_git.strip_credentials("\n".join(said))) + "\n"
 
 
 def _state(request: Request) -> Iterator[tuple[str, str]]:
@@ -260,6 +260,9 @@ def _masked(name: str, text: str, secrets: Iterable[str]) -> str:
         return "".join(f"{_masked_json(line, secrets)}\n" for line in text.splitlines())
     if name.endswith(".json"):
         return _masked_json(text, secrets)
+    if name.startswith("project/"):
+        # These are masked already, each by its own grammar; once more would hide the fingerprints.
+        return redact(text, secrets)
     return "".join(mask(line, secrets) for line in text.splitlines(keepends=True))
 
 

@@ -16,7 +16,8 @@ description:
     engine remembers, and both streams of the container's log with their times.
   - With O(watch) it looks at the workers twenty times a second and so sees how each of them ends, whatever the log
     says. That takes about one hundredth of a CPU.
-  - A watch of twenty seconds or more runs in the background, with a line every ten seconds that says what the workers do.
+  - A watch of twenty seconds or more runs in the background, with a line every ten seconds that says what the workers
+    do.
   - Counters and log are gone once the container is recreated. Run this before.
 notes:
   - Has to run as root, on the host of the engine.

@@ -61,7 +61,7 @@ def test_the_diagnosis_finds_the_application_and_changes_nothing(host: Any, stat
     code, output = play(state, "diagnose", diagnose_watch=0)
     assert code == 0, output
     assert f"{BACKEND}: service backend of {PROJECT} (docker-compose.yml)" in output
-    assert re.search(r"^  FAIL  API key +the running container holds an unsafe VALID_API_KEYS", output, re.MULTILINE)
+    assert re.search(r"^  FAIL  API key +the log warns of development API keys", output, re.MULTILINE)
     assert re.search(r"^  FAIL  Restart policy", output, re.MULTILINE)
     assert "changed=0" in output
     assert not [secret for secret in secrets if secret in output]

@@ -113,6 +113,7 @@ def test_all_of_it_is_there_and_nothing_of_it_is_secret(engine: Any, run_module:
     ]
     assert json.loads(found["state/journal.jsonl"].splitlines()[0])["action"] == "healthy"
     assert "SMTP_PASSWORD: sha256:" in found["project/compose.yml"]
+    assert "VALID_API_KEYS='sha256:" in found["project/.env"]
 
 
 def test_only_the_last_lines_of_a_log_are_taken(engine: Any, run_module: Run, project: Path) -> None:
