@@ -221,6 +221,7 @@ def fresh(began: float) -> dict[str, Any]:
         "engine_up": True,
         "engine_start": "",
         "excused": False,
+        "settling": False,
         "life": None,
         "policy": None,
         "workers": {},
@@ -353,6 +354,7 @@ class _Sample:
             number, text = 0, f"A run of this collection replaced or restarted the container ({self.seen.run})."
         elif self.state["excused"]:
             number, text = 0, "The container was started again with the host or the engine."
+            self.state["settling"] = True
         elif before["id"] != box.id:
             text = f"The container was replaced by {box.id[:12]}, by no run of this collection."
         elif box.restart_count > before["restart_count"]:
@@ -378,7 +380,7 @@ class _Sample:
             state["counted"].update((str(pid), state["elapsed"]) for pid in vanished)
             state["credit"] = {"died": 0, "recycled": 0}
             return
-        deaths = merge(self.seen.log, vanished, kills, state)
+        deaths = self._settled(merge(self.seen.log, vanished, kills, state))
         self.new.update(deaths=len(deaths), oom_kills=kills)
         self.tally["oom_kills"] += kills
         for death in deaths:
@@ -393,6 +395,14 @@ class _Sample:
         if kills > sum(death.cause == "oom" for death in deaths):
             number = plural(kills, "process", "processes")
             self._tell("oom", f"The kernel killed {number} of the container for lack of memory.")
+
+    def _settled(self, deaths: list[Told]) -> list[Told]:
+        """Without the workers that could not start because what they depend on came back later than they did."""
+        early = [death for death in deaths if self.state["settling"] and death.cause == "import_error"]
+        if early:
+            number, how = plural(len(early), "worker"), early[0].how.rstrip(".")
+            self._tell("error", f"{number} could not start while host or engine came back, which is no death ({how}).")
+        return [death for death in deaths if death not in early]
 
     def _kills(self) -> int:
         """Kills for lack of memory since the last sample; the counter begins anew with each life of a container."""
@@ -446,6 +456,7 @@ class _Sample:
             return
         tally["judged"] += 1
         tally["up"] += up
+        state["settling"] = state["settling"] and not up
         bad = state["bad"]
         if bad is None and not up:
             bad = state["bad"] = {"elapsed": state["elapsed"], "time": instant(self.now.wall)}

@@ -286,9 +286,21 @@ def test_what_comes_back_with_the_host_or_the_engine_is_no_restart_of_its_own() 
     texts = watch.look(60, container=box(started_at="2025-10-18T12:05:00Z"), engine_start="3:3")
     assert texts == ["The Docker engine answers again.", "The container was started again with the host or the engine."]
     assert watch.state["tally"]["restarts"] == 0
+    assert watch.state["settling"] is False
     # The next one is one of its own.
     watch.look(60, container=box(started_at="2025-10-18T12:09:00Z"), engine_start="3:3")
     assert watch.state["tally"]["restarts"] == 1
+
+
+def test_a_worker_that_starts_before_what_it_needs_is_no_death_while_host_or_engine_come_back() -> None:
+    watch = Watch()
+    again = box(started_at=LATER)
+    texts = watch.look(60, container=again, engine_start="2:2", health=SICK, log=told((None, "import_error")))
+    assert "1 worker could not start while host or engine came back, which is no death (so)." in texts
+    watch.look(60, container=again, engine_start="2:2", log=told((9, "unknown"), (10, "import_error")))
+    assert watch.deaths == 0
+    watch.look(60, container=again, engine_start="2:2", log=told((11, "import_error")))
+    assert watch.deaths == 1
 
 
 def test_a_policy_that_changes_and_one_that_does_not_survive_a_reboot() -> None:
