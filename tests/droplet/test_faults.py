@@ -358,17 +358,23 @@ passed: list[str] = []
 @pytest.fixture(scope="module", autouse=True)
 def _comes_back(droplet: Host) -> None:
     """With a policy: without one, neither an engine that was stopped nor a reboot brings a container back."""
+    repair(droplet)
     status, output = droplet.play("apply", "--tags", "restart_policy", **PLAIN)
     assert status == 0, output[-3000:]
+
+
+def repair(droplet: Host) -> None:
+    """A fault that failed is not to spoil the next one."""
+    this = Round(droplet)
+    if not this.answers(20):
+        droplet.sh(f"cd {PROJECT}; docker compose --progress quiet up -d --build")
+    assert this.answers(60)
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_fault(droplet: Host, name: str, figure: Callable[[str], None]) -> None:
     fault, this = FAULTS[name], Round(droplet)
-    if not this.answers(20):
-        # A fault that failed is not to spoil the next one.
-        droplet.sh(f"cd {PROJECT}; docker compose --progress quiet up -d --build")
-    assert this.answers(60)
+    repair(droplet)
     before = this.env()
     owner = droplet.sh(f"stat -c '%a %u %g' {ENV}")
     secrets = set(SECRET.findall(before))
