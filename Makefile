@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SETUP := .state/setup
 SHELL_FILES := $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help demo test setup engine images lint sanity unit engine-tests molecule molecule-long tests-can-fail fuzz leaks causes sizing live-workers handover rolling interruption faults benchmarks lock clean
+.PHONY: help demo test setup engine images lint sanity unit engine-tests molecule molecule-long tests-can-fail fuzz leaks causes sizing live-workers handover rolling interruption faults report-browser benchmarks lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -93,6 +93,9 @@ rolling: setup ## A service replaced behind nginx while it is asked, and after r
 
 interruption: images ## Changes under load: the runbook's steps, recreate, handover, rolling, ten in a row (30 minutes)
 	@python benchmarks/interruption.py
+
+report-browser: setup ## The pages of a report in Chromium: both themes, a telephone, paper (1 minute)
+	pytest tests/browser
 
 benchmarks: setup ## The editors of both files against python-dotenv and ruamel.yaml
 	python benchmarks/env_file.py

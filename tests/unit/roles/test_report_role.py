@@ -144,6 +144,7 @@ def test_a_report_holds_the_run_and_what_the_monitor_saw(tmp_path: Path) -> None
     for words in (
         "Everything is proven on the running container",
         "a copy of the new container served from 10:56:05 to 10:56:19 UTC; 0 connections were cut",
+        "since then: degraded",
         "Memory against the limit",
         "Deaths: 3",
         "98.6 %",
