@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ansible_collections.composeops.hotfix.plugins.module_utils import _journal
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import lock, problem, read_bytes, write_atomic
 
@@ -120,8 +121,8 @@ def set_aside(home: str) -> None:
     started = (load_quietly(home, SETTINGS) or {}).get("started_at")
     name = re.sub(r"[^0-9TZ]", "", str(started)) or "unknown"
     place = os.path.join(home, BEFORE, name)
+    _journal.make_folder(place)
     try:
-        os.makedirs(place, 0o700, exist_ok=True)
         for kept in KEPT:
             with contextlib.suppress(FileNotFoundError):
                 os.replace(os.path.join(home, kept), os.path.join(place, kept))

@@ -217,6 +217,8 @@ def test_starting_takes_the_first_sample_and_the_same_again_changes_nothing(host
 def test_all_that_it_writes_is_for_root_alone(host: Host) -> None:
     old = os.umask(0)
     try:
+        host.start()
+        host.run(state="stopped")
         host.start(webhook=f"http://127.0.0.1:{host.port}/{TOKEN}")
         host.sample()
     finally:
