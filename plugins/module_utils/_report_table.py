@@ -15,7 +15,6 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._report_text imp
     filled,
     instant,
     lasting,
-    width,
     wrapped,
 )
 
@@ -68,8 +67,7 @@ def _row(row: Mapping[str, Any], actions: Sequence[str]) -> str:
 def _evidence(row: Mapping[str, Any]) -> list[str]:
     head = f"{row['issue']} ({row['severity']})"
     states = f"before: {row['before']['status'].upper()}   now: {row['after']['status'].upper()}"
-    gap = WIDTH - width(head) - width(states)
-    lines = [head + " " * gap + states] if gap > 0 else [head, f"{states:>{WIDTH}}"]
+    lines = [f"{head}{states:>{WIDTH - len(head)}}"]
     for check in row["before"]["checks"]:
         if check["status"] != "pass":
             lines += wrapped("  before  ", clean(check["evidence"]))

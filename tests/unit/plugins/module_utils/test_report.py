@@ -257,6 +257,10 @@ class TestFileNames:
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", made)
         assert made.lower() != "index"
 
+    @pytest.mark.parametrize("name", ["index", "Index", "INDEX"])
+    def test_the_overview_keeps_its_own(self, name: str) -> None:
+        assert _report_document.file_name(name).startswith(f"{name}-")
+
     def test_no_two_hosts_share_a_file(self) -> None:
         names = ["a/b", "a-b", "a b", "a:b", "../a/b", "index", "Index", "", "-", "a" * 200, "a" * 201, "é", "è", ".a"]
         assert len({_report_document.file_name(name) for name in names}) == len(names)
@@ -334,6 +338,34 @@ def texts(data: Any) -> Iterator[str]:
     elif isinstance(data, list):
         for value in data:
             yield from texts(value)
+
+
+class TestKept:
+    def test_what_is_published_lacks_the_course_of_the_watch_alone(self) -> None:
+        whole = report_cases.report(monitor=report_cases.monitor())
+        short = _report_document.published(whole)
+        assert set(whole["monitor"]) - set(short["monitor"]) == {"series", "events"}
+        assert {**short, "monitor": None} == {**whole, "monitor": None}
+        assert _report_document.published(report_cases.report()) == report_cases.report()
+
+    def test_entries_of_another_run_are_not_added(self) -> None:
+        kept = report_cases.report()
+        more = [entry("10:56:50.000", "run ended", "ok"), {**entry("11:00:00.000", "restored"), "run": "ffffffffffff"}]
+        found = _report_document.renewed(kept, {"journal": {"entries": [*report_cases.journal(), *more]}, "time": "x"})
+        assert [step["action"] for step in found["timeline"]["entries"]][-2:] == ["committed", "run ended"]
+        others = {name: value for name, value in found.items() if name not in ("timeline", "generated")}
+        assert others == {name: kept[name] for name in others}
+
+    def test_what_the_monitor_saw_during_the_run_is_added_once(self) -> None:
+        seen = report_cases.monitor(600)
+        start = _report_text.instant("2026-11-28T10:55:00Z") or 0
+        for at, point in enumerate(seen["series"]):
+            point.update(time=_report_text.rfc3339(start + at), up=True)
+        kept = report_cases.report(journal={"entries": report_cases.recreate()})
+        once = _report_document.renewed(kept, {"monitor": seen})
+        assert once["interruption"]["asked"] == {"stretches": 8, "without_answer": 0}
+        assert _report_document.renewed(once, {"monitor": seen}) == once
+        assert _report_document.renewed(_report_document.published(once), {})["interruption"] == once["interruption"]
 
 
 class TestPage:
