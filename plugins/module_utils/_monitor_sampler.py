@@ -401,11 +401,12 @@ def _cost() -> dict[str, Any]:
     return {"cpu": round(cpu, 3), "rss": sum(one.ru_maxrss for one in used) * 1024}
 
 
-def main() -> None:
-    """Entry point: the folder of the watch is the only argument."""
+def main() -> str | None:
+    """Entry point: the folder of the watch is the only argument. What went wrong is returned, for the exit status."""
     home = sys.argv[1]
     try:
         with store.alone(home):
             sample(home)
     except HotfixError as error:
-        sys.exit(f"composeops.hotfix monitor: {error}")
+        return f"composeops.hotfix monitor: {error}"
+    return None

@@ -27,7 +27,7 @@ LAUNCHER = f"""\
 import os, sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from {_monitor_sampler.__name__} import main
-main()
+sys.exit(main())
 """
 RUNNING, ENDED, STOPPED, ABSENT = "running", "ended", "stopped", "absent"
 # Of a watch itself, not of what it is told: the same again changes nothing.
@@ -123,8 +123,7 @@ def start(home: str, project_src: str, wanted: Plan, was: Watch, systemd: System
     with store.alone(home):
         if wanted.new:
             systemd.remove(unit_name(folder))
-            if was.status != ABSENT:
-                store.set_aside(home)
+            store.set_aside(home)
         now = time.time()
         started = mon.instant(now) if wanted.new or was.settings is None else was.settings["started_at"]
         _put_program(os.path.join(home, store.CODE), wanted.code)

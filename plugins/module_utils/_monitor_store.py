@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -114,12 +115,15 @@ def lines(home: str, name: str) -> list[dict[str, Any]]:
 
 
 def set_aside(home: str) -> None:
-    """Put the files of a watch into a folder of their own, and remove the oldest of such folders.
+    """Put the files of a watch, if there are any, into a folder of their own, and remove the oldest of such folders.
 
     :raises HotfixError: naming the folder and the reason.
     """
+    if not any(os.path.exists(os.path.join(home, kept)) for kept in KEPT):
+        return
     started = (load_quietly(home, SETTINGS) or {}).get("started_at")
-    name = re.sub(r"[^0-9TZ]", "", str(started)) or "unknown"
+    # Where that cannot be read any more, the time of the next watch does.
+    name = re.sub(r"[^0-9TZ]", "", str(started or "")) or time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     place = os.path.join(home, BEFORE, name)
     _journal.make_folder(place)
     try:

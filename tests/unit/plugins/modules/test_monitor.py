@@ -469,6 +469,19 @@ def test_a_sample_that_was_ended_before_it_was_through_is_told(host: Host) -> No
     assert [event["text"] for event in host.info()["events"]] == ["A sample was ended before it was through."]
 
 
+def test_a_damaged_file_fails_the_sample_with_a_sentence_and_a_new_start_heals_it(host: Host) -> None:
+    host.start()
+    (host.home / "settings.json").write_text('{"half')
+    said = host.sample(expected=1)
+    assert said == (
+        f"composeops.hotfix monitor: {host.home}/settings.json: this file of the monitor is damaged. "
+        "Stop the monitor and start it anew.\n"
+    )
+    assert host.start()["new"] is True
+    assert host.sample() == ""
+    assert (host.info()["samples"], len(host.info()["series"]), len(host.info()["before"])) == (2, 2, 1)
+
+
 def test_damaged_lines_do_not_hide_the_others(host: Host) -> None:
     host.start()
     with open(host.home / "samples.jsonl", "ab") as stream:
