@@ -112,4 +112,8 @@ def test_a_wrong_word_fails_with_the_choices(tmp_path: Path, host: dict[str, Any
 def test_without_a_watch_it_is_said_how_to_start_one(tmp_path: Path, host: dict[str, Any]) -> None:
     code, output = play(tmp_path, host, "status")
     assert code == 0, output
-    assert "There is no watch. Start one with: -e monitor_action=start" in shown(output)
+    assert shown(output) == [
+        "Monitor of web on box: UNKNOWN",
+        "=" * 80,
+        "There is no watch. Start one with: -e monitor_action=start",
+    ]
