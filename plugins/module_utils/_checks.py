@@ -52,9 +52,10 @@ def judge(observed: Observed, issues: Collection[str] = ()) -> list[Check]:
     :param issues: those of :data:`ISSUES` that matter; empty for all. A container that does not run always does.
     :returns: dictionaries with ``issue``, ``severity``, ``check``, ``status`` and ``evidence``.
     """
-    if not running(observed["container"]):
-        state = (observed["container"].get("container") or {}).get("status", "there is none")
-        return [_check("API works", "container", "fail", f"the container is not running: {state}")]
+    for look, said in (("container", "is not running"), ("container_after", "ended while it was looked at")):
+        if not running(observed[look]):
+            state = (observed[look].get("container") or {}).get("status", "there is none")
+            return [_check("API works", "container", "fail", f"the container {said}: {state}")]
     checks = [
         _warning(observed),
         _live_keys(observed),
@@ -73,6 +74,7 @@ def judge(observed: Observed, issues: Collection[str] = ()) -> list[Check]:
         *_dependencies(observed),
         *_residue(observed),
         _health(observed),
+        _stays_up(observed),
         _start(observed),
         *_errors(observed),
     ]
@@ -520,6 +522,21 @@ def _health(observed: Observed) -> Check:
         f"the health route answers {expected}",
         f"the health route does not answer {expected}: {shown[:200]}",
     )
+
+
+def _stays_up(observed: Observed) -> Check:
+    """Whether the container ended meanwhile: a policy starts it again, and in between it answers."""
+    was, now = observed["container"]["container"], observed["container_after"].get("container") or {}
+    issue, check, again = "API works", "stays_up", int(now.get("restart_count") or 0)
+    if (was.get("id"), was.get("started_at")) != (now.get("id"), now.get("started_at")):
+        state = now.get("status", "gone")
+        evidence = f"the container did not go on while it was looked at; now it is {state}, {again} times restarted"
+        return _check(issue, check, "fail", evidence)
+    since = f"it runs since {now.get('started_at')}"
+    if again:
+        evidence = f"{since}, started again by its policy {again} times since it was made: see in its log why it ended"
+        return _check(issue, check, "action", evidence)
+    return _check(issue, check, "pass", f"{since}, without a restart by its policy")
 
 
 def _start(observed: Observed) -> Check:

@@ -34,7 +34,7 @@ def good() -> dict[str, Any]:
     """What the role observes on an application where everything is as it should be."""
     container = {
         "exists": True,
-        "container": {"id": "abc", "status": "running"},
+        "container": {"id": "abc", "status": "running", "started_at": "2026-11-24T20:10:25Z", "restart_count": 0},
         "environment": {
             "VALID_API_KEYS": NEW_KEY,
             "JWT_SECRET_KEY": JWT,
@@ -116,6 +116,10 @@ def test_a_container_that_does_not_run_matters_whatever_is_asked_for() -> None:
     observed["container"]["container"]["status"] = "exited"
     (check,) = _checks.judge(observed, ["Restart policy"])
     assert (check["check"], check["status"]) == ("container", "fail")
+    observed = good()
+    observed["container_after"] = {"exists": False, "container": None, "restart_policy": None}
+    (check,) = _checks.judge(observed)
+    assert check["evidence"] == "the container ended while it was looked at: there is none"
 
 
 def finding(name: str, rule: str = "dev_key", severity: str = "critical") -> dict[str, Any]:
@@ -208,6 +212,21 @@ def test_everything_passes_where_everything_is_good() -> None:
 
 
 BREAKS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
+    "the container ended meanwhile": (
+        lambda o: o["container_after"]["container"].update(started_at="2026-11-24T20:10:50Z", restart_count=1),
+        "stays_up",
+        "fail",
+    ),
+    "another container took its place": (
+        lambda o: o["container_after"]["container"].update(id="def"),
+        "stays_up",
+        "fail",
+    ),
+    "the policy had to start it again": (
+        lambda o: [o[look]["container"].update(restart_count=3) for look in ("container", "container_after")],
+        "stays_up",
+        "action",
+    ),
     "a stop line is missing": (lambda o: o["probe"]["lines_seen"].remove(STOP_LINES[1]), "stop_lines", "fail"),
     "the log level hides the stop": (lambda o: o["probe"].update(lines_seen=[]), "stop_lines", "not observable"),
     "the log holds errors": (
