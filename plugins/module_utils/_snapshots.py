@@ -150,12 +150,15 @@ class Store:
     def ids(self) -> list[str]:
         """The snapshots, oldest first."""
         names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
-        return sorted((name for name in names if not name.startswith(".")), key=self._taken)
+        now = _journal.now()
+        return sorted((name for name in names if not name.startswith(".")), key=lambda name: self._age(name, now))
 
-    def _taken(self, identity: str) -> str:
+    def _age(self, identity: str, now: str) -> tuple[bool, str]:
         with contextlib.suppress(HotfixError):
-            return self.load(identity).taken
-        return ""  # a damaged one is the first to be pruned
+            taken = self.load(identity).taken
+            # A time that lies ahead is from before the clock went back, and so older than what was taken since.
+            return taken <= now, taken
+        return False, ""  # a damaged one is the first to be pruned
 
     def has(self, identity: str) -> bool:
         """True when this snapshot is kept."""

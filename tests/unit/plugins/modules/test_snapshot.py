@@ -237,6 +237,17 @@ def test_pruned_but_never_the_open_nor_the_committed_one(run_module: Run, drople
     assert actions == [others[0].id]
 
 
+def test_what_was_taken_before_the_clock_went_back_is_older_than_what_was_taken_since(
+    run_module: Run, droplet: Droplet
+) -> None:
+    ahead = run_module("snapshot", droplet.args("kept"))["id"]
+    manifest = droplet.folder / "snapshots" / ahead / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"taken": "20', '"taken": "21'))
+    droplet.stage()
+    since = run_module("snapshot", droplet.args("kept"))["id"]
+    assert _snapshots.Store(str(droplet.folder)).ids() == [ahead, since]
+
+
 def test_revision_is_asked_from_git(run_module: Run, droplet: Droplet) -> None:
     assert run_module("snapshot", droplet.args("present"), check=True)["revision"] == ""
     git = ["git", "-C", str(droplet.project), "-c", "user.name=t", "-c", "user.email=t@example.org"]
