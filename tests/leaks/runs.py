@@ -141,6 +141,7 @@ RUNS = (
     Run("monitor", "monitor", options=(*ALL, "-e", "@operator/monitor.yml", "-e", "monitor_interval=2s")),
     Run("monitor-status", "monitor", options=(*ALL, "-e", "monitor_action=status")),
     Run("monitor-report", "monitor", options=(*ALL, "-e", "monitor_action=report")),
+    Run("report", "report", options=ALL),
     Run("monitor-stop", "monitor", options=(*ALL, "-e", "monitor_action=stop")),
     Run("live", options=(*ALL, "-t", "workers", "-e", "workers_apply=live", "-e", "workers_count=3")),
     # Its password goes to su, for which Ansible transfers modules as files instead of piping them.
