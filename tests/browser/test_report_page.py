@@ -29,8 +29,10 @@ addEventListener("load", function () {{
   for (const one of page.querySelectorAll("details")) one.open = true;
   const wide = [...page.querySelectorAll("body *")].filter(one => !one.closest("svg, .hidden, thead")
     && one.getBoundingClientRect().right > {width} + 0.5).map(one => one.outerHTML.slice(0, 90));
+  const thin = [...page.querySelectorAll("caption, p, li, dd, h1, h2, h3")].filter(one =>
+    one.offsetWidth && one.offsetWidth < 90 && one.offsetHeight > 130).map(one => one.outerHTML.slice(0, 90));
   document.getElementById("found").textContent = JSON.stringify(
-    {{scroll: root.scrollWidth, wide: wide.slice(0, 3), tall: root.scrollHeight}});
+    {{scroll: root.scrollWidth, wide: wide.slice(0, 3), thin: thin, tall: root.scrollHeight}});
 }});
 </script>"""
 
@@ -117,6 +119,8 @@ def test_nothing_is_wider_than_the_screen(browser: str, pages: Path, tmp_path: P
     (text,) = re.findall(r'<pre id="found">(.*?)</pre>', dom, re.DOTALL)
     found: dict[str, Any] = json.loads(html.unescape(text))
     assert found["wide"] == []
+    # Nor is there a word a line.
+    assert found["thin"] == []
     assert found["scroll"] <= width
     assert found["tall"] > 300
 
@@ -127,15 +131,11 @@ def test_it_has_the_theme_of_the_system(browser: str, pages: Path, tmp_path: Pat
     assert first_pixel(made.read_bytes()) == GROUNDS[theme]
 
 
-def test_it_prints(browser: str, pages: Path, tmp_path: Path) -> None:
-    run(
-        browser,
-        tmp_path,
-        f"file://{pages}/droplet.html",
-        f"--print-to-pdf={tmp_path}/page.pdf",
-        "--no-pdf-header-footer",
-    )
-    paper = (tmp_path / "page.pdf").read_bytes()
-    count = max(int(number) for number in re.findall(rb"/Count (\d+)", paper))
-    # Without the figures of the monitor, which are a table of hundreds of rows for the screen.
+def test_it_prints_without_the_figures_that_a_reader_has_opened(browser: str, pages: Path, tmp_path: Path) -> None:
+    opened = (pages / "droplet.html").read_text(encoding="utf-8").replace("<details>", "<details open>")
+    assert opened.count("<details open>") == 4
+    (tmp_path / "opened.html").write_text(opened, encoding="utf-8")
+    paper = tmp_path / "page.pdf"
+    run(browser, tmp_path, f"file://{tmp_path}/opened.html", f"--print-to-pdf={paper}", "--no-pdf-header-footer")
+    count = max(int(number) for number in re.findall(rb"/Count (\d+)", paper.read_bytes()))
     assert 2 <= count <= 8
