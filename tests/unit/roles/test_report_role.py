@@ -229,6 +229,20 @@ def test_whatever_an_application_says_stays_text_and_no_secret_is_shown(tmp_path
     assert max(map(_report_text.width, table.splitlines())) <= 80
 
 
+def test_awx_gets_the_report_of_each_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANSIBLE_SHOW_CUSTOM_STATS", "true")
+    monkeypatch.setenv("ANSIBLE_CALLBACK_RESULT_FORMAT", "json")
+    hosts = {name: variables(tmp_path, report_dir="") for name in ("one", "two")}
+    done = play_roles(tmp_path, ["report"], hosts)
+    assert done.returncode == 0, done.stdout
+    shown = done.stdout[done.stdout.index("CUSTOM STATS") :].partition("RUN:")[2]
+    published = json.loads(shown)["composeops_hotfix"]
+    assert set(published) == set(hosts)
+    for name, report in published.items():
+        assert report["host"] == name and report["monitor"]["verdict"] == "degraded"
+        assert "series" not in report["monitor"]
+
+
 HOSTS = ("canary", "../../etc/x", "index", "sick", "last one")
 
 

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import report_cases
+from ansible_collections.composeops.hotfix.plugins.module_utils import _report_table
 
 DEMO = (Path(__file__).resolve().parents[3] / "tools" / "demo.sh").read_text(encoding="utf-8")
 
@@ -36,3 +40,20 @@ def test_no_command_is_written_for_ansible() -> None:
     commands = re.findall(r"^on_droplet (.*)$", DEMO, re.MULTILINE)
     assert len(commands) > 3
     assert not [command for command in commands if re.search(r"\{\{ |\{%", command)]
+
+
+def test_it_ends_with_the_table_of_the_report_and_where_its_page_is(tmp_path: Path) -> None:
+    end = DEMO[DEMO.index('title "What became of it"\n') :].partition("\n")[2]
+    report = report_cases.report()
+    folder = tmp_path / "report"
+    folder.mkdir()
+    (folder / "droplet.json").write_text(json.dumps(report))
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "ANSIBLE_LOCAL_TEMP": str(tmp_path),
+        "COLUMNS": "80",
+    }
+    script = f"cd {tmp_path}; state=.; {end}"
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == _report_table.summary_table(report, f"{tmp_path}/./report/droplet.html")
