@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ansible_collections.composeops.hotfix.plugins.module_utils import _dotenv
+from ansible_collections.composeops.hotfix.plugins.module_utils import _dotenv, _ports
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import WARNING, ComposeFailed, Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
@@ -77,9 +77,33 @@ def carry_out(docker: Docker, project: Project, files: Sequence[str], request: R
     :param timeout: seconds.
     :raises Failure: with Compose's reason.
     """
+    if request.state == "present" and request.recreate != "never":
+        require_ports(docker, project, files, request.services)
     words = ("--progress=quiet", *request.words())
     with explained(docker, project):
         docker.compose(project.project_src, files, *words, unset=project.variables(), timeout=timeout)
+
+
+def require_ports(docker: Docker, project: Project, files: Sequence[str], services: Sequence[str]) -> None:
+    """See that the ports which services are going to publish in addition are free, while their containers still run.
+
+    :raises HotfixError: naming the port and who has it.
+    """
+    try:
+        config = docker.config(project.project_src, files, services, unset=project.variables())
+    except ComposeFailed:
+        return  # what follows fails for the same reason, and explains it
+    for name in services:
+        members = [data for data in map(docker.lookup, docker.find(project.project_src, name, files=files)) if data]
+        port = _ports.taken(_ports.added(config["services"].get(name) or {}, members))
+        if port is not None:
+            by = _ports.holder(port)
+            raise HotfixError(
+                f"port {port.host_port}/{port.protocol} of this host, which service {name} is to publish, is taken"
+                + (f" by {by}" if by else ""),
+                path=project.project_src,
+                remedy="Free it, or publish another one; the container was not touched",
+            )
 
 
 @contextlib.contextmanager

@@ -250,8 +250,7 @@ FAULTS: dict[str, Fault] = {
         systemd-run --quiet --collect --unit taken python3 -m http.server 8081
         """,
         f"systemctl stop taken; cat {KEPT} > {PROJECT}/docker-compose.yml",
-        (r"8081", AGAIN),
-        away=True,
+        (r"port 8081/tcp .* is taken by python3 \(process \d+\)", r"What runs now: what ran before", AGAIN),
     ),
     "the engine is stopped in the middle": Fault(
         undo="systemctl start docker.socket docker",

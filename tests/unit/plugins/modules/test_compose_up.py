@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -72,9 +73,12 @@ def docker(tmp_path: Path) -> Callable[..., dict[str, str]]:
         program.write_text(
             "#!/bin/bash\n"
             f'cd {shlex.quote(str(folder))}; echo "$*" >>calls; cd - >/dev/null\n'
-            f'case "$*" in *"compose version"*) echo 2.40.3 ;;\n compose*) shift; {compose} ;;\n'
+            f'case "$*" in *"compose version"*) echo 2.40.3 ;;\n'
+            f' compose*"config --format json"*) shift; exec {next(iter(BY_VERSION.values()))} "$@" ;;\n'
+            f" compose*) shift; {compose} ;;\n"
             f"  ps*) test ! -e {folder}/made || echo 1 ;;\n"
-            """  inspect*) echo '[{"Id": "1", "Name": "/x", "State": {"Running": true}, "Config": {"Labels": """
+            """  inspect*) echo '[{"Id": "1", "Name": "/x", "State": {"Running": true}, "HostConfig": {}, """
+            """ "Config": {"Labels": """
             f"""{{"com.docker.compose.project.working_dir": "{tmp_path}/shop"}}}}}}]' ;;\n"""
             "esac\n"
         )
@@ -105,6 +109,27 @@ def test_what_compose_is_asked(run_module: Run, project: Path, docker: Any, opti
     assert (result["before"]["backend"], result["after"]["backend"]) == ([], ["1"])
     assert run_module("compose_up", args, env=env)["changed"] is False
     assert calls(project.parent) == [f"compose --progress=quiet {words}"] * 2
+
+
+@pytest.mark.parametrize("recreate", ["auto", "never"])
+def test_a_port_that_is_taken_is_said_before_the_container_is_touched(
+    run_module: Run, project: Path, docker: Any, recreate: str
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        text = COMPOSE.replace("  redis:\n", f'    ports: ["127.0.0.1:{port}:8000"]\n  redis:\n')
+        (project / "docker-compose.yml").write_text(text)
+        args = {"project_src": str(project), "services": ["backend"], "recreate": recreate}
+        env = docker(f"touch {project.parent}/bin/made")
+        if recreate == "never":
+            run_module("compose_up", args, env=env)
+            return
+        failed = run_module("compose_up", args, env=env, expect_failure=True)
+    assert f"port {port}/tcp of this host, which service backend is to publish, is taken by" in failed["msg"]
+    assert f"(process {os.getpid()})" in failed["msg"]
+    assert calls(project.parent) == []
 
 
 def test_the_whole_project_is_taken_down(run_module: Run, project: Path, docker: Any) -> None:
