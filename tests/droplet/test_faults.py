@@ -31,6 +31,7 @@ KEPT = "/var/tmp/fault"
 # What is short enough to be part of any text is no secret.
 SECRET = re.compile(r"^(?:VALID_API_KEYS|JWT_SECRET_KEY|OPENAI_API_KEY)=.*?([A-Za-z0-9_-]{12,})", re.MULTILINE)
 PLAIN = {"verify_watch_seconds": 0, "verify_shutdown": False, "deploy_health_timeout": 120, "report_dir": ""}
+NETWORK = "wealth-coach-ai_default"
 HEALTHY = '{"status":"healthy"}'
 
 
@@ -240,8 +241,13 @@ FAULTS: dict[str, Fault] = {
         variables={"deploy_stable_seconds": 1, "verify_watch_seconds": 19},
         away=True,
     ),
-    "Redis is down": Fault(
-        "docker stop wealth_coach_redis", "docker start wealth_coach_redis", (r"did not answer", AGAIN), variables=SOON
+    "Redis is down": Fault("docker stop wealth_coach_redis", away=True, fails=False),
+    "Redis cannot be reached": Fault(
+        f"docker network disconnect {NETWORK} wealth_coach_redis",
+        f"docker network connect --alias redis {NETWORK} wealth_coach_redis",
+        (r"did not answer", AGAIN),
+        variables=SOON,
+        away=True,
     ),
     "a port is taken": Fault(
         f"""
