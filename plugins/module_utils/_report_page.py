@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.composeops.hotfix.plugins.module_utils import _report_charts, _report_document
-from ansible_collections.composeops.hotfix.plugins.module_utils._checks import revision_line
+from ansible_collections.composeops.hotfix.plugins.module_utils._checks import WORST_FIRST, revision_line
 from ansible_collections.composeops.hotfix.plugins.module_utils._report_document import fixed
 from ansible_collections.composeops.hotfix.plugins.module_utils._report_text import (
     clean,
@@ -145,7 +145,9 @@ def _headline(report: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def _row(row: Mapping[str, Any], actions: Sequence[str]) -> dict[str, Any]:
     left = [{"number": actions.index(text) + 1, "text": text} for text in row.get("left", []) if text in actions]
-    return {**row, "left": left}
+    # What is not as it should be comes first.
+    checks = sorted(row["after"]["checks"], key=lambda check: WORST_FIRST.index(check["status"]))
+    return {**row, "after": {**row["after"], "checks": checks}, "left": left}
 
 
 def _span(found: Mapping[str, Any]) -> str:

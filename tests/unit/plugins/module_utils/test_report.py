@@ -398,6 +398,12 @@ class TestPage:
         assert told(journal={"entries": report_cases.recreate()})["Interruption"] == "≤ 5.6 s"
         assert told(journal={})["Interruption"] == "not measured"
 
+    def test_what_fails_comes_first_in_its_issue(self) -> None:
+        results = [*report_cases.after(), report_cases.check("API works", "other", "fail", "no answer")]
+        view = _report_page.page(_report_document.document(_checks.summarise(results, [], "droplet"), {}))
+        (row,) = [row for row in view["rows"] if row["issue"] == "API works"]
+        assert [check["status"] for check in row["after"]["checks"]] == ["fail", "not observable", "pass"]
+
     def test_without_the_monitor_it_says_how_to_have_it(self) -> None:
         view = _report_page.page(report_cases.report())
         assert view["monitor"] is None and "composeops.hotfix.monitor" in view["no_monitor"]
