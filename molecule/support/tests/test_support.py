@@ -122,4 +122,3 @@ def test_a_restart_from_a_clean_state_keeps_what_one_can_return_to(
     assert code == 0, output
     (returned,) = json.loads(host.check_output("docker inspect %s", BACKEND))
     assert returned["Image"] == image["Image"]
-    assert "clean=yes" not in host.check_output(f"cat {PROJECT}/Dockerfile")
