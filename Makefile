@@ -53,7 +53,7 @@ sanity: setup ## ansible-test sanity
 	tools/sanity.sh
 
 unit: setup ## Unit and module tests
-	pytest -n auto
+	pytest -n auto --dist worksteal
 
 engine-tests: setup ## What only a container engine can tell
 	@tools/with_engine.sh sh -c "ansible-playbook droplet/build.yml && pytest tests/engine"
