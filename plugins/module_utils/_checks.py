@@ -532,7 +532,7 @@ def _stays_up(observed: Observed) -> Check:
         state = now.get("status", "gone")
         evidence = f"the container did not go on while it was looked at; now it is {state}, {again} times restarted"
         return _check(issue, check, "fail", evidence)
-    since = f"it runs since {now.get('started_at')}"
+    since = f"it runs since {str(now.get('started_at'))[:19].replace('T', ' ')} UTC"
     if again:
         evidence = f"{since}, started again by its policy {again} times since it was made: see in its log why it ended"
         return _check(issue, check, "action", evidence)
