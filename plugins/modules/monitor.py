@@ -34,16 +34,7 @@ options:
     choices: [started, stopped]
     default: started
   project_src:
-    description:
-      - Directory of the Compose project on the managed host.
-    type: path
     required: true
-  files:
-    description:
-      - Compose files, relative to O(project_src), in the order in which Compose merges them.
-      - By default the files that Compose itself would load, C(COMPOSE_FILE) and override files included.
-    type: list
-    elements: path
   service:
     description:
       - Name of the service in the Compose project. Needed with O(state=started).
@@ -133,6 +124,7 @@ options:
     type: path
     default: /etc/systemd/system
 extends_documentation_fragment:
+  - composeops.hotfix._project
   - composeops.hotfix._project.STATE
   - composeops.hotfix._attributes
 attributes:
