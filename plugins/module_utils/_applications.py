@@ -16,7 +16,6 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._processes impor
 # A container of `docker compose run`, or one that this collection made for a while, is no service.
 ONE_OFF = f"{_container.LABEL}oneoff"
 OURS = "composeops.hotfix."
-ANYWHERE = ("0.0.0.0", "::")  # noqa: S104  (compared, not bound)
 
 
 def find(docker: Docker) -> list[dict[str, Any]]:
@@ -67,7 +66,7 @@ def url(ports: Sequence[Port]) -> str:
         return ""
     # IPv4 first: an engine without IPv6 publishes it, but does not lead there.
     port = min(ports, key=lambda port: (":" in port.host_ip, port.host_port))
-    host = "127.0.0.1" if port.host_ip in ANYWHERE else f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
+    host = "127.0.0.1" if port.everywhere else f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
     return f"http://{host}:{port.host_port}"
 
 

@@ -7,6 +7,7 @@ The managed host needs nothing but the ``docker`` command: no SDK, no ``requests
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import os
 import re
@@ -24,6 +25,8 @@ LABEL = "com.docker.compose."
 EXTRA_PATH = "/usr/local/bin:/usr/bin:/bin:/snap/bin"
 # Seconds. An engine that says nothing for a minute hangs; whoever builds or pulls gives its own limit.
 TIMEOUT = 60.0
+# What the engine takes an address of the host for that is not given: 0.0.0.0.
+ANYWHERE = str(ipaddress.IPv4Address(0))
 NEVER = "0001-01-01T00:00:00Z"
 # How the names of two containers of a service end while one takes over from the other, see _rolling_run.
 INCOMING, OUTGOING = "-incoming", "-outgoing"
@@ -89,6 +92,11 @@ class Port(NamedTuple):
     host_port: int
     container_port: int
     protocol: str
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether it is bound to all addresses of its family."""
+        return is_everywhere(self.host_ip)
 
 
 class ComposeLabels(NamedTuple):
@@ -511,6 +519,11 @@ def restart_policy(inspect: Mapping[str, Any]) -> RestartPolicy:
     return RestartPolicy(name, retries, name in ("always", "unless-stopped"), notes.get(name, []))
 
 
+def is_everywhere(host_ip: str) -> bool:
+    """Whether a port that is published at an address of the host is so at all of the same family."""
+    return ipaddress.ip_address(host_ip).is_unspecified
+
+
 def published_ports(inspect: Mapping[str, Any]) -> list[Port]:
     """The ports published on the host: the real ones of a running container, else those asked for."""
     live = (inspect.get("NetworkSettings") or {}).get("Ports") or {}
@@ -520,8 +533,9 @@ def published_ports(inspect: Mapping[str, Any]) -> list[Port]:
         number, _slash, protocol = key.partition("/")
         for binding in bindings or []:
             if str(binding.get("HostPort", "")).isdigit():
-                host_ip = binding.get("HostIp") or "0.0.0.0"  # noqa: S104  (nothing is bound: Docker's empty address, written out)
-                ports.add(Port(host_ip, int(binding["HostPort"]), int(number), protocol or "tcp"))
+                ports.add(
+                    Port(binding.get("HostIp") or ANYWHERE, int(binding["HostPort"]), int(number), protocol or "tcp")
+                )
     return sorted(ports)
 
 

@@ -46,6 +46,7 @@ NOT_KEPT = ("security.capability", "security.evm", "security.ima")
 GET_FLAGS = 0x80006601 | struct.calcsize("l") << 16
 FORBIDDING = {0x10: "i", 0x20: "a"}
 LOCK_SECONDS = 60.0
+CHANGING = f"another run has been changing files in this folder for more than {LOCK_SECONDS:.0f} seconds"
 COPY = r"\d{8}T\d{6}\.\d{6}Z\.bak"
 
 
@@ -143,7 +144,9 @@ class Edit:
                 if (info.st_dev, info.st_ino) in self._held or not os.access(folder, os.W_OK | os.X_OK):
                     break
                 # Once more afterwards: another run may have made the folder in the meantime.
-                self._held[info.st_dev, info.st_ino] = _locked(folder, LOCK_SECONDS)
+                self._held[info.st_dev, info.st_ino] = lock_folder(
+                    folder, LOCK_SECONDS, CHANGING, "Run again once it has ended; lslocks shows it"
+                )
             remove_leftovers(path)
 
     def require(self, path: str) -> str:
@@ -215,8 +218,14 @@ def lock(descriptor: int, seconds: float) -> None:
             time.sleep(0.02)
 
 
-def _locked(folder: str, seconds: float) -> int:
-    """A locked folder, as an open file."""
+def lock_folder(folder: str, seconds: float, busy: str, remedy: str) -> int:
+    """Lock a folder for this process alone; it is let go of when the open file that is returned is closed.
+
+    :param seconds: how long to wait for another process.
+    :param busy: what is said when that has not let go of it by then.
+    :param remedy: what to do about it.
+    :raises HotfixError: then, and when the folder cannot be locked at all.
+    """
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
@@ -226,11 +235,7 @@ def _locked(folder: str, seconds: float) -> int:
     except OSError as error:
         os.close(descriptor)
         if isinstance(error, BlockingIOError):
-            raise HotfixError(
-                f"another run has been changing files in this folder for more than {seconds:.0f} seconds",
-                path=folder,
-                remedy="Run again once it has ended; lslocks shows it",
-            ) from error
+            raise HotfixError(busy, path=folder, remedy=remedy) from error
         raise problem(error, folder, "lock") from error
     return descriptor
 

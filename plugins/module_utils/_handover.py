@@ -147,11 +147,8 @@ def meminfo(text: str) -> tuple[int | None, int | None]:
 
 def publishing(ports: Sequence[Port]) -> list[str]:
     """What the copy publishes, as ``docker compose run --publish`` takes it: the same, at ports the engine chooses."""
-    everywhere = ("0.0.0.0", "::")  # noqa: S104  (compared, not bound)
     words = []
     for port in ports:
-        host = (
-            "" if port.host_ip in everywhere else f"[{port.host_ip}]::" if ":" in port.host_ip else f"{port.host_ip}::"
-        )
+        host = "" if port.everywhere else f"[{port.host_ip}]::" if ":" in port.host_ip else f"{port.host_ip}::"
         words.append(f"{host}{port.container_port}")
     return list(dict.fromkeys(words))

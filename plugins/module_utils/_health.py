@@ -50,7 +50,7 @@ def ask(
     handlers = [HTTPSHandler(context=context)] if context is not None else []
     headers = {"User-Agent": "composeops.hotfix", **({"Content-Type": content_type} if content_type else {})}
     try:
-        request = Request(url, data=data, headers=headers)  # noqa: S310  (the operator gives the address)
+        request = Request(url, data=data, headers=headers)  # noqa: S310  (others than http and https were refused above)
         with build_opener(ProxyHandler({}), *handlers).open(request, timeout=timeout) as response:
             return int(response.status), response.read(LIMIT).decode("utf-8", "replace")
     except HTTPError as error:

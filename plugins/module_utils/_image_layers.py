@@ -144,8 +144,8 @@ class Archive:
         :raises HotfixError: when it, or a layer of it, cannot be read, or holds more than ``limit`` bytes.
         """
         try:
-            with tarfile.open(fileobj=stream, mode="r|") as tar:
-                for member in _members(tar):
+            with _Archive.open(fileobj=stream, mode="r|") as tar:
+                for member in tar.each():
                     if member.issym() or member.islnk():
                         folder = posixpath.dirname(member.name) if member.issym() else ""
                         self._links[member.name] = posixpath.normpath(posixpath.join(folder, member.linkname))
@@ -193,8 +193,8 @@ class Archive:
     def _layer(self, content: _Peeked) -> Layer:
         layer = Layer()
         stream: Any = content  # of the file interface tarfile takes no more than read()
-        with tarfile.open(fileobj=stream, mode="r|*") as tar:
-            for member in _members(tar):
+        with _Archive.open(fileobj=stream, mode="r|*") as tar:
+            for member in tar.each():
                 path = posixpath.normpath("/" + member.name)
                 folder, name = posixpath.split(path)
                 if name == OPAQUE:
@@ -245,14 +245,19 @@ class _Peeked:
         return bytes(start + self._stream.read(size - len(start))) if len(start) < size else bytes(start)
 
 
-def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The members of a tar stream; tarfile would keep each of them until the end."""
-    while True:
-        member = tar.next()
-        if member is None:
-            return
-        yield member
-        tar.members = []  # type: ignore[attr-defined]  # typeshed leaves this public list out
+class _Archive(tarfile.TarFile):
+    """A tar stream that is read once, whatever its size."""
+
+    members: list[tarfile.TarInfo]
+
+    def each(self) -> Iterator[tarfile.TarInfo]:
+        """Its members; the class itself would keep each of them until the end."""
+        while True:
+            member = self.next()
+            if member is None:
+                return
+            yield member
+            self.members = []
 
 
 def compare(data: bytes, sought: Wanted) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -285,7 +285,8 @@ def _pump(process: subprocess.Popen[bytes], scan: Scan, seconds: float | None) -
     complaint = ""
     with selectors.DefaultSelector() as selector:
         for name, pipe in (("stdout", process.stdout), ("stderr", process.stderr)):
-            selector.register(pipe, selectors.EVENT_READ, Splitter(name))  # type: ignore[arg-type]  # both are pipes
+            if pipe is not None:
+                selector.register(pipe, selectors.EVENT_READ, Splitter(name))
         while selector.get_map():
             # The engine stamps lines with this host's clock: after a later one, all earlier ones are in the pipes.
             late = seconds is not None and time.monotonic() >= deadline and (scan.last or "") > last_instant

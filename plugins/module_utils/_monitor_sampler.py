@@ -193,11 +193,11 @@ class Look:
             return
         limit = None
         with contextlib.suppress(HotfixError, ImportError):  # PyYAML may be missing
-            from ansible_collections.composeops.hotfix.plugins.module_utils._server_settings import (  # noqa: PLC0415
-                settings_of,
+            from ansible_collections.composeops.hotfix.plugins.module_utils import (  # noqa: PLC0415  (too large for each sample)
+                _server_settings,
             )
 
-            limit = settings_of(inspect, processes, found).max_requests
+            limit = _server_settings.settings_of(inspect, processes, found).max_requests
         self.state.update(limit_of=life, max_requests=limit)
 
     def _log(self, inspect: Mapping[str, Any], figures: mon.Figures | None) -> mon.Log:

@@ -168,6 +168,8 @@ def findings(home: str, was: Watch, *, points: int = 300, events: int = 200) -> 
     """
     settings, state = was.settings, was.state
     if settings is None or state is None:
+        for name in (store.SETTINGS, store.STATE):
+            store.load(home, name)  # damage is no absence
         return _nothing(was.status, store.before(home) if os.path.isdir(home) else [])
     samples = store.lines(home, store.SAMPLES)
     told = store.lines(home, store.EVENTS)

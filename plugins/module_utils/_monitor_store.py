@@ -18,7 +18,12 @@ from typing import Any
 
 from ansible_collections.composeops.hotfix.plugins.module_utils import _journal
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._files import lock, problem, read_bytes, write_atomic
+from ansible_collections.composeops.hotfix.plugins.module_utils._files import (
+    lock_folder,
+    problem,
+    read_bytes,
+    write_atomic,
+)
 
 FOLDER = "monitor"
 SETTINGS, STATE, NOTIFY = "settings.json", "state.json", "notify.json"
@@ -40,15 +45,9 @@ def alone(home: str) -> Iterator[None]:
 
     :raises HotfixError: when somebody else has it for too long.
     """
+    descriptor = lock_folder(home, PATIENCE, "a sample of the monitor takes too long", "Run again")
     try:
-        descriptor = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise problem(error, home, "use") from error
-    try:
-        lock(descriptor, PATIENCE)
         yield
-    except BlockingIOError as error:
-        raise HotfixError("a sample of the monitor takes too long", path=home, remedy="Run again") from error
     finally:
         os.close(descriptor)
 

@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from ansible_collections.composeops.hotfix.plugins.module_utils._container import Completed, run_command
+from ansible_collections.composeops.hotfix.plugins.module_utils._container import Completed, is_everywhere, run_command
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 
 # In the comment of each of our rules, before the ID of the container that it leads to.
@@ -73,8 +73,8 @@ class Published(NamedTuple):
 
     @property
     def everywhere(self) -> bool:
-        """Whether it is bound to all addresses."""
-        return self.host_ip in ("0.0.0.0", "::")  # noqa: S104  (compared, not bound)
+        """Whether it is bound to all addresses of its family."""
+        return is_everywhere(self.host_ip)
 
 
 def parse(text: str) -> list[Rule]:

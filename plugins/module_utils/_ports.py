@@ -17,8 +17,6 @@ from ansible_collections.composeops.hotfix.plugins.module_utils import _connecti
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Port
 from ansible_collections.composeops.hotfix.plugins.module_utils._kernel_files import kernel_text
 
-ANYWHERE = "0.0.0.0"  # noqa: S104  (what the engine takes an address for that is not given)
-
 
 def added(service: Mapping[str, Any], members: Iterable[Mapping[str, Any]]) -> list[Port]:
     """The ports of the host that a service is going to publish and that none of its containers publishes now.
@@ -31,7 +29,10 @@ def added(service: Mapping[str, Any], members: Iterable[Mapping[str, Any]]) -> l
     live = {(port.host_port, port.protocol) for data in members for port in _container.published_ports(data)}
     wanted = [
         Port(
-            port.get("host_ip") or ANYWHERE, int(port["published"]), int(port["target"]), port.get("protocol") or "tcp"
+            port.get("host_ip") or _container.ANYWHERE,
+            int(port["published"]),
+            int(port["target"]),
+            port.get("protocol") or "tcp",
         )
         for port in service.get("ports") or []
         if str(port.get("published") or "").isdigit()

@@ -84,22 +84,9 @@ applications:
       description: Live workers.
       type: int
     ports:
-      description: Published TCP ports.
+      description: Published TCP ports, as RV(composeops.hotfix.container_info#module:container.ports).
       type: list
       elements: dict
-      contains:
-        host_ip:
-          description: Address on the host.
-          type: str
-        host_port:
-          description: Port on the host.
-          type: int
-        container_port:
-          description: Port in the container.
-          type: int
-        protocol:
-          description: V(tcp).
-          type: str
     url:
       description: Where it answers on the host, empty where it publishes no port.
       type: str

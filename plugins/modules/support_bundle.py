@@ -20,7 +20,7 @@ options:
     required: true
   dest:
     description:
-      - The archive to write on the managed host, such as C(/root/bundle.tar.gz). It gets mode V(0600).
+      - The archive to write on the managed host, such as C(/var/tmp/support-bundle.tar.gz). It gets mode V(0600).
     type: path
     required: true
   tail:
@@ -61,7 +61,7 @@ EXAMPLES = r"""
 - name: Collect what there is to see
   composeops.hotfix.support_bundle:
     project_src: /opt/wealth-coach-ai
-    dest: /root/support-bundle.tar.gz
+    dest: /var/tmp/support-bundle.tar.gz
   register: bundle
 """
 
@@ -70,7 +70,7 @@ dest:
   description: The archive.
   type: str
   returned: success
-  sample: /root/support-bundle.tar.gz
+  sample: /var/tmp/support-bundle.tar.gz
 size:
   description: Its size in bytes, V(0) in check mode.
   type: int

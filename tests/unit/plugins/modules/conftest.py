@@ -7,15 +7,19 @@ the modules are tried by the Molecule scenarios.
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from compose_binary import BY_VERSION
+from monitored_host import API_KEY as HOST_KEY
+from monitored_host import Hook, Host
 
 RECORDED = Path(__file__).parents[1] / "module_utils" / "recorded"
 API_KEY = "dev-key-12345"
@@ -154,3 +158,18 @@ class Service:
 @pytest.fixture
 def service(tmp_path: Path, run_module: Callable[..., dict[str, Any]]) -> Service:
     return Service(tmp_path, run_module)
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    Hook.healthy, Hook.status, Hook.posted = True, 200, []
+    Hook.answer = f'{{"error": "no redis with {HOST_KEY}"}}'.encode()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+
+
+@pytest.fixture
+def host(tmp_path: Path, run_module: Callable[..., dict[str, Any]], port: int) -> Host:
+    return Host(tmp_path, run_module, port)
