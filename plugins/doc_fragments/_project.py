@@ -21,6 +21,15 @@ options:
     elements: path
 """
 
+    SOURCE = r"""
+options:
+  project_src:
+    description:
+      - Directory of the Compose project on the managed host.
+    type: path
+    required: true
+"""
+
     SERVICE = r"""
 options:
   service:

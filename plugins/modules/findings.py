@@ -18,11 +18,6 @@ notes:
   - The folder has mode V(0700) and the file V(0600).
   - Nothing is masked here. The filter P(composeops.hotfix.findings#filter) gets its texts from modules that do so.
 options:
-  project_src:
-    description:
-      - Directory of the Compose project on the managed host.
-    type: path
-    required: true
   findings:
     description:
       - What the filter P(composeops.hotfix.findings#filter) returns. C(container.id) and C(container.started_at) name
@@ -35,6 +30,7 @@ options:
     type: int
     default: 10
 extends_documentation_fragment:
+  - composeops.hotfix._project.SOURCE
   - composeops.hotfix._project.STATE
   - composeops.hotfix._attributes
 attributes:

@@ -25,11 +25,6 @@ options:
     type: str
     choices: [present, read]
     default: present
-  project_src:
-    description:
-      - Directory of the Compose project on the managed host.
-    type: path
-    required: true
   action:
     description:
       - What was done, such as V(healthy). Needed with O(state=present).
@@ -56,6 +51,7 @@ options:
     type: str
     default: ""
 extends_documentation_fragment:
+  - composeops.hotfix._project.SOURCE
   - composeops.hotfix._project.STATE
   - composeops.hotfix._attributes
 attributes:

@@ -33,11 +33,6 @@ options:
     type: str
     choices: [present, absent]
     default: present
-  project_src:
-    description:
-      - Directory of the Compose project on the managed host.
-    type: path
-    required: true
   ttl:
     description:
       - Seconds after which the lock of a run on another controller is stale when it was not renewed.
@@ -63,6 +58,7 @@ options:
     type: str
     default: ""
 extends_documentation_fragment:
+  - composeops.hotfix._project.SOURCE
   - composeops.hotfix._project.STATE
   - composeops.hotfix._attributes
 attributes:

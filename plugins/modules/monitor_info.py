@@ -15,11 +15,6 @@ description:
 notes:
   - No secret is in it. Lines of the log and answers of the application are masked where they are kept.
 options:
-  project_src:
-    description:
-      - Directory of the Compose project on the managed host.
-    type: path
-    required: true
   points:
     description:
       - How many points RV(series) has at most, each the worst of its stretch of samples.
@@ -36,6 +31,7 @@ options:
     type: path
     default: /etc/systemd/system
 extends_documentation_fragment:
+  - composeops.hotfix._project.SOURCE
   - composeops.hotfix._project.STATE
   - composeops.hotfix._attributes
   - composeops.hotfix._attributes.INFO

@@ -40,11 +40,6 @@ options:
     type: str
     choices: [present, restored, committed, kept]
     default: present
-  project_src:
-    description:
-      - Directory of the Compose project on the managed host.
-    type: path
-    required: true
   files:
     description:
       - The files to keep, relative to O(project_src). Those that do not exist are recorded as absent.
@@ -96,6 +91,7 @@ options:
     type: int
     default: 10
 extends_documentation_fragment:
+  - composeops.hotfix._project.SOURCE
   - composeops.hotfix._project.STATE
   - composeops.hotfix._env_file
   - composeops.hotfix._attributes

@@ -13,17 +13,13 @@ description:
   - Lists the snapshots that M(composeops.hotfix.snapshot) has kept of a project, says of each before and after which
     runs the project was in that state and in what it differs from the present one, and which one is the previous state.
 options:
-  project_src:
-    description:
-      - Directory of the Compose project on the managed host.
-    type: path
-    required: true
   image:
     description:
       - Name or ID of the image that the running container uses, to compare those of the snapshots with.
       - Without it images are not compared.
     type: str
 extends_documentation_fragment:
+  - composeops.hotfix._project.SOURCE
   - composeops.hotfix._project.STATE
   - composeops.hotfix._attributes
   - composeops.hotfix._attributes.INFO
