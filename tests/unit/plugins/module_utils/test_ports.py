@@ -74,3 +74,12 @@ def test_it_is_named_who_listens(listener: socket.socket) -> None:
     assert _ports.holder(port(listener)).endswith(f" (process {os.getpid()})")
     listener.close()
     assert _ports.holder(Port("127.0.0.1", 1, 8000, "tcp")) == ""
+
+
+def test_who_only_has_a_connection_does_not_listen(listener: socket.socket) -> None:
+    wanted = port(listener)
+    with socket.create_connection(listener.getsockname()):
+        server, _address = listener.accept()
+        with server:
+            listener.close()
+            assert _ports.holder(wanted) == ""

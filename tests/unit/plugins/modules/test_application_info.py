@@ -79,6 +79,13 @@ def test_a_port_is_asked_at_the_address_to_which_it_is_bound(
     assert found(engine, data)[0]["url"] == url
 
 
+def test_of_both_families_it_is_asked_by_the_one_that_each_engine_serves(engine: Any, tmp_path: Path) -> None:
+    data = container(engine, "web", tmp_path)
+    bindings = [{"HostIp": "::", "HostPort": "8000"}, {"HostIp": "0.0.0.0", "HostPort": "8080"}]
+    data["NetworkSettings"]["Ports"] = {"8000/tcp": bindings}
+    assert found(engine, data)[0]["url"] == "http://127.0.0.1:8080"
+
+
 def test_a_host_without_containers_has_none(engine: Any) -> None:
     assert found(engine) == []
 
