@@ -485,6 +485,7 @@ class Project:
         return Result(bool(changes) or moved, transaction, snapshot, names, restore_diff(changes), staying)
 
     def _keep(self, snapshot: Snapshot, action: str, transaction: str) -> Result:
+        opened = _journal.open_transaction(self.folder)
         known = self.store.has(snapshot.id)
         diff = [] if known else [_summary(snapshot)]
         if known:
@@ -499,12 +500,13 @@ class Project:
             elif action == "committed":
                 _journal.mark(self.folder, _journal.COMMITTED, snapshot.id)
                 _journal.close_transaction(self.folder)
-            self._prune()
+            # What a run has begun with is what `rollback` returns to next, however old it is.
+            self._prune(opened)
         self._note(action, snapshot, "unchanged" if known else "changed")
         return Result(not known, transaction, snapshot, diff=diff)
 
-    def _prune(self) -> None:
-        protected = [_journal.open_transaction(self.folder), _journal.last_committed(self.folder)]
+    def _prune(self, begun_with: str = "") -> None:
+        protected = [begun_with, _journal.open_transaction(self.folder), _journal.last_committed(self.folder)]
         for name in self.store.set_aside(self.keep, protected):
             _journal.append(self.folder, "pruned", id=name, result="changed")
         for leftover, name in self.store.leftovers().items():

@@ -24,6 +24,7 @@ from host import PROJECT, Host
 
 ENV = f"{PROJECT}/.env"
 MAIN = f"{PROJECT}/backend/main.py"
+COMPOSE = f"{PROJECT}/docker-compose.yml"
 ROUTES = f"{PROJECT}/backend/api/routes.py"
 STATE = "/var/lib/composeops"
 # Where a fault keeps what it takes away; a reboot leaves it there.
@@ -43,6 +44,7 @@ class Fault(NamedTuple):
     :ivar says: what the message has to hold: the cause, and what to do.
     :ivar at: the task at whose beginning ``strike`` is called.
     :ivar away: the service may be away meanwhile, since the fault takes it away.
+    :ivar stays: the value that the run sets is in force after it, though it fails.
     :ivar tag: the concern that the run is limited to.
     """
 
@@ -54,6 +56,7 @@ class Fault(NamedTuple):
     away: bool = False
     tag: str = "env"
     fails: bool = True
+    stays: bool = False
     options: tuple[str, ...] = ()
     variables: dict[str, Any] = {}  # noqa: RUF012  (never changed)
 
@@ -101,12 +104,45 @@ def second_run(droplet: Host, run: subprocess.Popen[str], *, elsewhere: bool = F
         os.killpg(run.pid, signal.SIGCONT)
 
 
+def killed_and_again(script: str = "", **variables: Any) -> Callable[[Host, subprocess.Popen[str]], None]:
+    """Kill the run, change something on the droplet, and have the next run fail and leave a service that answers.
+
+    :param variables: of the next run; what that says goes into ``SAID``.
+    """
+
+    def strike(droplet: Host, run: subprocess.Popen[str]) -> None:
+        kill(droplet, run)
+        droplet.sh(script)
+        this = Round(droplet)
+        status, output = this.run(Fault(variables={**SOON, **variables}))
+        assert status != 0, output[-3000:]
+        SAID.append(output)
+        assert this.answers(0), output[-3000:]
+
+    return strike
+
+
 def edit(path: str, text: str) -> dict[str, str]:
     """Scripts that add a line at the end of a file, and take the file's text back."""
     return {
         "make": f"cp -p {path} {KEPT}; cat >> {path} <<'END'\n{text}\nEND\n",
         "undo": f"cat {KEPT} > {path}",
     }
+
+
+def ends_after(seconds: int) -> dict[str, str]:
+    """Scripts that let the application end some seconds after its start, and take that back."""
+    return edit(
+        MAIN, f"import os, signal, threading; threading.Timer({seconds}, lambda: os.kill(1, signal.SIGTERM)).start()"
+    )
+
+
+def depends_on(image: str) -> str:
+    """A script that has the backend depend on one more service."""
+    return f"""
+        sed -i -e 's/^      - redis$/&\\n      - extra/' \\
+          -e 's/^volumes:$/  extra:\\n    image: {image}\\n\\nvolumes:/' {COMPOSE}
+    """
 
 
 def small(folder: str, options: str) -> dict[str, str]:
@@ -133,6 +169,7 @@ while True:
 server.listen()
 time.sleep(600)
 """
+SLEEPS = "import time; time.sleep(600)"
 SOON: dict[str, Any] = {"deploy_health_timeout": 20}
 AGAIN = r"[Rr]un again|run it again"
 FAULTS: dict[str, Fault] = {
@@ -154,8 +191,8 @@ FAULTS: dict[str, Fault] = {
         (r"\.env:\d+", r"Close the quote"),
     ),
     "YAML is broken": Fault(
-        f"cp -p {PROJECT}/docker-compose.yml {KEPT}; echo '  - [' >> {PROJECT}/docker-compose.yml",
-        f"cat {KEPT} > {PROJECT}/docker-compose.yml",
+        f"cp -p {COMPOSE} {KEPT}; echo '  - [' >> {COMPOSE}",
+        f"cat {KEPT} > {COMPOSE}",
         (r"docker-compose\.yml:\d+",),
     ),
     "no permission": Fault(
@@ -214,8 +251,41 @@ FAULTS: dict[str, Fault] = {
         says=(r"did not answer", r"broken on purpose", AGAIN),
         variables=SOON,
     ),
-    "health never comes": Fault(
-        **edit(MAIN, "import time; time.sleep(600)"), says=(r"did not answer .* within 20 s", AGAIN), variables=SOON
+    "health never comes": Fault(**edit(MAIN, SLEEPS), says=(r"did not answer .* within 20 s", AGAIN), variables=SOON),
+    # What the container is given anew has to be in it on the way back as well.
+    "health never comes, and a new value stays": Fault(
+        **edit(MAIN, SLEEPS),
+        says=(r"did not answer .* within 20 s", r"what ran before, with the new values of .*FAULT", AGAIN),
+        variables={**SOON, "deploy_keep_variables": ["FAULT"]},
+        stays=True,
+    ),
+    "health never comes, of a run that was killed and of the next": Fault(
+        **edit(MAIN, SLEEPS),
+        says=(r"did not answer .* within 20 s", r"What runs now: what ran before", AGAIN),
+        at="Wait until it answers as a healthy one does",
+        strike=killed_and_again(deploy_strategy="recreate"),
+        variables={"deploy_strategy": "recreate"},
+        away=True,
+    ),
+    "health never comes, where a copy of a run that was killed answers": Fault(
+        f"cp -p {MAIN} {KEPT}",
+        f"cat {KEPT} > {MAIN}",
+        (r"did not answer .* within 20 s", r"What runs now: what ran before", AGAIN),
+        at="Recreate the service if it differs from its files",
+        strike=killed_and_again(f"echo '{SLEEPS}' >> {MAIN}", deploy_strategy="recreate"),
+    ),
+    "health never comes, and what it depends on is new": Fault(
+        f"cp -p {MAIN} {KEPT}; echo '{SLEEPS}' >> {MAIN}; cp -p {COMPOSE} {KEPT}.yml",
+        f"cat {KEPT} > {MAIN}; cat {KEPT}.yml > {COMPOSE}; docker rm --force wealth-coach-ai-extra-1",
+        (r"did not answer .* within 20 s", r"What runs now: what ran before", AGAIN),
+        at="Set the production settings",
+        strike=on_droplet(depends_on("redis:8")),
+        variables=SOON,
+    ),
+    "what it depends on cannot be started": Fault(
+        f"cp -p {COMPOSE} {KEPT}; {depends_on('wealth-coach-gone:2')}",
+        f"cat {KEPT} > {COMPOSE}",
+        (r"wealth-coach-gone:2", r"What runs now: what ran before", AGAIN),
     ),
     "health lies": Fault(
         f'cp -p {ROUTES} {KEPT}; sed -i \'s/"healthy"/"starting"/\' {ROUTES}',
@@ -224,21 +294,23 @@ FAULTS: dict[str, Fault] = {
         variables=SOON,
     ),
     "it ends soon after it was healthy": Fault(
-        **edit(
-            MAIN,
-            "import os, signal, threading; threading.Timer(6, lambda: os.kill(1, signal.SIGTERM)).start()",
-        ),
+        **ends_after(6),
         says=(r"ended within|did not answer", AGAIN),
         variables={**SOON, "deploy_stable_seconds": 10},
         away=True,
     ),
     "it ends once the deployment is done": Fault(
-        **edit(
-            MAIN,
-            "import os, signal, threading; threading.Timer(12, lambda: os.kill(1, signal.SIGTERM)).start()",
-        ),
+        **ends_after(12),
         says=(r"did not stay up once it was deployed|did not answer", r"What runs now: what ran before", AGAIN),
         variables={"deploy_stable_seconds": 1, "verify_watch_seconds": 19},
+        away=True,
+    ),
+    "it ends once the deployment is done, of a run that was killed": Fault(
+        **ends_after(12),
+        says=(r"did not stay up once it was deployed|did not answer", r"What runs now: what ran before", AGAIN),
+        at="Say what was deployed",
+        strike=killed_and_again(verify_watch_seconds=19),
+        variables={"deploy_stable_seconds": 1},
         away=True,
     ),
     "Redis is down": Fault("docker stop wealth_coach_redis", away=True, fails=False),
@@ -251,11 +323,11 @@ FAULTS: dict[str, Fault] = {
     ),
     "a port is taken": Fault(
         f"""
-        cp -p {PROJECT}/docker-compose.yml {KEPT}
-        sed -i 's/      - "8000:8000"/&\\n      - "8081:8001"/' {PROJECT}/docker-compose.yml
+        cp -p {COMPOSE} {KEPT}
+        sed -i 's/      - "8000:8000"/&\\n      - "8081:8001"/' {COMPOSE}
         systemd-run --quiet --collect --unit taken python3 -m http.server 8081
         """,
-        f"systemctl stop taken; cat {KEPT} > {PROJECT}/docker-compose.yml",
+        f"systemctl stop taken; cat {KEPT} > {COMPOSE}",
         (r"port 8081/tcp .* is taken by python3 \(process \d+\)", r"What runs now: what ran before", AGAIN),
     ),
     "the engine is stopped in the middle": Fault(
@@ -347,6 +419,10 @@ class Round:
         lines = self.droplet.sh(f"cat {ENV}").splitlines(keepends=True)
         return "".join(line for line in lines if not line.startswith(("FAULT=", "JWT_SECRET_KEY=")))
 
+    def live(self) -> str:
+        """The environment of the container."""
+        return self.droplet.sh("docker inspect wealth_coach_backend -f '{{json .Config.Env}}'")
+
     def left_behind(self) -> str:
         """What a run has to take away again."""
         return self.droplet.sh(f"""
@@ -400,13 +476,14 @@ def test_fault(droplet: Host, name: str, figure: Callable[[str], None]) -> None:
     assert this.answers(90 if fault.away else 0), "the service does not answer"
     assert asked["failed"] == 0, asked
     assert this.env() == before
+    if fault.stays:
+        assert f'"FAULT={this.wanted}"' in this.live()
     assert droplet.sh(f"stat -c '%a %u %g' {ENV}") == owner
     status, output = this.run(Fault(tag=fault.tag))
     assert status == 0, output[-3000:]
     assert this.answers(0)
     if fault.tag == "env":
-        live = droplet.sh("docker inspect wealth_coach_backend -f '{{json .Config.Env}}'")
-        assert f'"FAULT={this.wanted}"' in live
+        assert f'"FAULT={this.wanted}"' in this.live()
     assert this.left_behind() == ""
     passed.append(name)
     figure(f"faults: {len(passed)} of {len(FAULTS)} ({name})")

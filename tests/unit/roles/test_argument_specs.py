@@ -68,6 +68,7 @@ def test_every_task_file_that_a_playbook_names_has_an_argument_specification(rol
                     assert used.get("tasks_from", "main") in specified
 
 
+DEPLOY = {"name": "composeops.hotfix.deploy"}
 CHANGING = ["apply", "retire_keys", "rollback", "rotate_keys", "support_bundle", "tune_workers"]
 
 
@@ -78,6 +79,13 @@ def test_playbooks_let_go_of_the_lock_however_they_end(name: str) -> None:
     play = yaml.safe_load((ROLES.parent / "playbooks" / f"{name}.yml").read_text(encoding="utf-8"))[-1]
     *before, block = play["tasks"]
     assert play["vars"]["deploy_unlock_follows"] is True
+    deploying = [task for task in tasks_of(block["block"]) if task.get("ansible.builtin.import_role") == DEPLOY]
+    proving = [task for task in block["block"] if "always" in task]
+    assert play["vars"].get("deploy_stays_up_follows", False) is bool(deploying) is bool(proving)
+    for proof in proving:
+        assert [task["ansible.builtin.import_role"] for task in proof["always"]] == [{**DEPLOY, "tasks_from": "stays_up"}]
+        assert proof["block"][0]["ansible.builtin.import_role"] == {"name": "composeops.hotfix.verify"}
+        assert proof["block"][0]["vars"]["verify_fail"] is False
     assert play["max_fail_percentage"] == 0
     parts = [task["ansible.builtin.import_role"] for task in block["always"]]
     assert parts == [{"name": "composeops.hotfix.deploy", "tasks_from": "unlock"}]

@@ -237,6 +237,17 @@ def test_pruned_but_never_the_open_nor_the_committed_one(run_module: Run, drople
     assert actions == [others[0].id]
 
 
+def test_what_a_run_has_begun_with_outlives_its_end_however_old_it_is(run_module: Run, droplet: Droplet) -> None:
+    run_module("snapshot", droplet.args("committed"))
+    begun = run_module("snapshot", droplet.args("present"))["id"]
+    droplet.stage()
+    done = run_module("snapshot", droplet.args("committed", keep=1))["id"]
+    assert droplet.snapshots() == sorted([begun, done])
+    (droplet.project / ".env").write_text("N=2\n")
+    last = run_module("snapshot", droplet.args("committed", keep=1))["id"]
+    assert droplet.snapshots() == [last]
+
+
 def test_what_was_taken_before_the_clock_went_back_is_older_than_what_was_taken_since(
     run_module: Run, droplet: Droplet
 ) -> None:
