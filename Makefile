@@ -91,7 +91,7 @@ handover: setup ## A service handed over in each way in which an engine publishe
 rolling: setup ## A service replaced behind nginx while it is asked, and after runs that were killed (8 minutes)
 	@DROPLET=rolling-tests tools/on_droplet.sh rolling-tests pytest tests/droplet/test_rolling.py
 
-interruption: images ## Changes under load: the runbook's steps, recreate, handover, rolling, ten in a row (30 minutes)
+interruption: images ## Changes under load: the runbook's steps, recreate, handover, rolling, ten in a row (12 minutes)
 	@python benchmarks/interruption.py
 
 report-browser: setup ## The pages of a report in Chromium: both themes, a telephone, paper (1 minute)

@@ -169,6 +169,7 @@ while True:
 server.listen()
 time.sleep(600)
 """
+LIES = f'sed -i \'s/"healthy"/"starting"/\' {ROUTES}'
 SLEEPS = "import time; time.sleep(600)"
 SOON: dict[str, Any] = {"deploy_health_timeout": 20}
 AGAIN = r"[Rr]un again|run it again"
@@ -259,20 +260,21 @@ FAULTS: dict[str, Fault] = {
         variables={**SOON, "deploy_keep_variables": ["FAULT"]},
         stays=True,
     ),
-    "health never comes, of a run that was killed and of the next": Fault(
-        **edit(MAIN, SLEEPS),
-        says=(r"did not answer .* within 20 s", r"What runs now: what ran before", AGAIN),
+    "health lies, of a run that was killed and of the next": Fault(
+        f"cp -p {ROUTES} {KEPT}; {LIES}",
+        f"cat {KEPT} > {ROUTES}",
+        (r"did not answer .* within 20 s", r"What runs now: what ran before", AGAIN),
         at="Wait until it answers as a healthy one does",
         strike=killed_and_again(deploy_strategy="recreate"),
         variables={"deploy_strategy": "recreate"},
         away=True,
     ),
-    "health never comes, where a copy of a run that was killed answers": Fault(
-        f"cp -p {MAIN} {KEPT}",
-        f"cat {KEPT} > {MAIN}",
+    "health lies, where a copy of a run that was killed answers": Fault(
+        f"cp -p {ROUTES} {KEPT}",
+        f"cat {KEPT} > {ROUTES}",
         (r"did not answer .* within 20 s", r"What runs now: what ran before", AGAIN),
         at="Recreate the service if it differs from its files",
-        strike=killed_and_again(f"echo '{SLEEPS}' >> {MAIN}", deploy_strategy="recreate"),
+        strike=killed_and_again(LIES, deploy_strategy="recreate"),
     ),
     "health never comes, and what it depends on is new": Fault(
         f"cp -p {MAIN} {KEPT}; echo '{SLEEPS}' >> {MAIN}; cp -p {COMPOSE} {KEPT}.yml",
@@ -288,7 +290,7 @@ FAULTS: dict[str, Fault] = {
         (r"wealth-coach-gone:2", r"What runs now: what ran before", AGAIN),
     ),
     "health lies": Fault(
-        f'cp -p {ROUTES} {KEPT}; sed -i \'s/"healthy"/"starting"/\' {ROUTES}',
+        f"cp -p {ROUTES} {KEPT}; {LIES}",
         f"cat {KEPT} > {ROUTES}",
         (r"did not answer", r"starting", AGAIN),
         variables=SOON,
