@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +20,15 @@ import yaml
 CHECKOUT = Path(__file__).resolve().parents[2]
 PROJECT = "/opt/wealth-coach-ai"
 BIN = Path(sys.executable).parent
+
+
+def kill_run(run: subprocess.Popen[Any]) -> None:
+    """Kill a run of ansible-playbook with its workers, each of which is in a session of its own."""
+    workers = subprocess.run(["pgrep", "-P", str(run.pid)], capture_output=True, text=True, check=False).stdout.split()
+    os.killpg(run.pid, signal.SIGKILL)
+    for worker in workers:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(worker), signal.SIGKILL)
 
 
 class Load:

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from host import PROJECT, Host
+from host import PROJECT, Host, kill_run
 
 ENV = f"{PROJECT}/.env"
 MAIN = f"{PROJECT}/backend/main.py"
@@ -64,7 +64,7 @@ class Fault(NamedTuple):
 def kill(droplet: Host, run: subprocess.Popen[str]) -> None:
     """End the run as a closed laptop does, together with the connection that its tasks share."""
     subprocess.run(["pkill", "-KILL", "-f", droplet.sockets], check=False)
-    os.killpg(run.pid, signal.SIGKILL)
+    kill_run(run)
 
 
 def on_droplet(script: str) -> Callable[[Host, subprocess.Popen[str]], None]:
