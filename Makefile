@@ -23,7 +23,9 @@ help: ## Show this list
 demo: setup ## Break a droplet, hot-fix it over SSH, show before and after
 	@tools/demo.sh
 
-test: lint sanity unit engine-tests molecule ## Everything that CI runs
+test: setup ## Everything that CI runs
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint sanity
+	@$(MAKE) --no-print-directory unit engine-tests molecule
 
 setup: $(SETUP) ## Virtual environment and collections, inside this folder
 
