@@ -83,7 +83,9 @@ def test_playbooks_let_go_of_the_lock_however_they_end(name: str) -> None:
     proving = [task for task in block["block"] if "always" in task]
     assert play["vars"].get("deploy_stays_up_follows", False) is bool(deploying) is bool(proving)
     for proof in proving:
-        assert [task["ansible.builtin.import_role"] for task in proof["always"]] == [{**DEPLOY, "tasks_from": "stays_up"}]
+        assert [task["ansible.builtin.import_role"] for task in proof["always"]] == [
+            {**DEPLOY, "tasks_from": "stays_up"}
+        ]
         assert proof["block"][0]["ansible.builtin.import_role"] == {"name": "composeops.hotfix.verify"}
         assert proof["block"][0]["vars"]["verify_fail"] is False
     assert play["max_fail_percentage"] == 0
