@@ -46,6 +46,11 @@ _IS = r"(?:\\{0,4}[\"'])?\s{0,8}[:=]\s{0,8}"
 _QUOTED = r"\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?|\\{1,4}\"[^\"]*\"?"
 _NOT_SHOWN = r"(?!sha256:[0-9a-f]{8} len=|\*\*\*)"
 _PARAMETER = r"[\w-]{1,40}=(?:\\{0,4}\"[^\"]*\"|[^\s,\"']+)"
+# Options that are followed by a secret, whatever program they belong to.
+HIDING_OPTION = (
+    r"(?:--[a-z0-9_-]{0,64}(?:password|passwd|passphrase|secret|token|api[_-]?key|(?:access|private)[_-]key)"
+    r"|--pass|(?:--|\b)(?:requirepass|masterauth))"
+)
 # Between an option and its value on a command line, in a list of JSON or YAML, and what is neither option nor variable.
 _NEXT = r"(?:[\"']?\s{0,4},\s{0,4}[\"']?|[\"']?\s{1,20}(?:-\s{1,4})?[\"']?)"
 _ARGUMENT = rf"{_NOT_SHOWN}(?!-|\$\$?(?:\{{\w+\}}|[A-Z_][A-Z0-9_]*)(?:[\s\"',\]]|$))[^\s\"',\]]+"
@@ -98,8 +103,7 @@ SHAPES = (
     # Options that are followed by a secret: whatever the program, and where only the program says what -a or -p means.
     (
         re.compile(
-            r"((?:--[a-z0-9_-]{0,64}(?:password|passwd|passphrase|secret|token|api[_-]?key|(?:access|private)[_-]key)"
-            rf"|--pass|(?:--|\b)(?:requirepass|masterauth))(?:=|{_NEXT})){_ARGUMENT}",
+            rf"({HIDING_OPTION}(?:=|{_NEXT})){_ARGUMENT}",
             re.IGNORECASE,
         ),
         rf"\1{HIDDEN}",

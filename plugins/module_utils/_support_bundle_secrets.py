@@ -14,16 +14,14 @@ from urllib.parse import unquote, urlsplit
 from ansible_collections.composeops.hotfix.plugins.module_utils import _container, _monitor_store
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project, interpolate
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import hidden_values, url_passwords
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import (
+    HIDING_OPTION,
+    hidden_values,
+    url_passwords,
+)
 
 # Names whose values are secrets though they do not sound so: an address that anybody may post to, users of a proxy.
 TELLING_NAME = re.compile(r"web_?hook(?:s?$|_?ur[il]s?$)|(?:basic|digest)[_-]?auth(?!\w*file)", re.IGNORECASE)
-# Options that are followed by a secret, whatever program they belong to.
-SECRET_OPTION = re.compile(
-    r"--(?:[a-z0-9_-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|(?:access|private)[_-]key)"
-    r"|pass|requirepass|masterauth)|requirepass|masterauth",
-    re.IGNORECASE,
-)
 # Options that are followed by a secret with these programs only.
 OPTIONS_OF = (
     (re.compile(r"redis-cli"), ("-a",)),
@@ -32,6 +30,7 @@ OPTIONS_OF = (
 )
 # Programs that take the password in the same word: -pPASSWORD.
 ATTACHED = re.compile(r"mysql[a-z]*|mariadb[a-z-]*|sshpass")
+_OPTION = re.compile(HIDING_OPTION, re.IGNORECASE)
 REFERENCE = re.compile(r"\$\$?(?:\{\w+\}|[A-Z_][A-Z0-9_]*)")
 
 
@@ -89,7 +88,7 @@ def option_secrets(words: Sequence[str]) -> set[str]:
         name, equals, value = word.partition("=")
         base = os.path.basename(word)
         program = base if _options(base) or ATTACHED.fullmatch(base) else program
-        if SECRET_OPTION.fullmatch(name) or name in _options(program):
+        if _OPTION.fullmatch(name) or name in _options(program):
             found.add(value if equals else following if not following.startswith("-") else "")
         elif word.startswith("-p") and ATTACHED.fullmatch(program):
             found.add(word[2:])
