@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -62,8 +63,8 @@ class Droplet:
             (self.programs / name).write_text(text)
             (self.programs / name).chmod(0o755)
 
-    def play(self, *roles: str, **variables: Any) -> subprocess.CompletedProcess[str]:
-        """Run the role."""
+    def play(self, role: str, start: Path | None = None, **variables: Any) -> subprocess.CompletedProcess[str]:
+        """Run the role, by ansible-playbook that is started in some folder."""
         given = {
             "application_project_src": str(self.project),
             "application_state_dir": str(self.folder / "state"),
@@ -73,7 +74,7 @@ class Droplet:
             "deploy_stable_seconds": 0,
             **variables,
         }
-        return play_roles(self.folder, roles, {"droplet": given}, programs=self.programs)
+        return play_roles(self.folder, [role], {"droplet": given}, programs=self.programs, start=start)
 
     def restart(self, *failing: str) -> tuple[int, str]:
         """Restart it from a clean state while some commands fail; status and what was printed, in one line."""
@@ -135,3 +136,20 @@ def test_the_cause_is_said_where_the_application_cannot_be_started_again(droplet
     assert status != 0 and not droplet.runs
     assert "network shop_default has active endpoints" in said.split("backend was down and could not be started")[0]
     assert "no space left on device" in said.split("backend was down and could not be started (")[-1]
+
+
+def test_the_archive_lies_where_the_operator_is_and_a_folder_of_others_keeps_its_mode(
+    droplet: Droplet, tmp_path: Path
+) -> None:
+    start = tmp_path / "operator"
+    start.mkdir()
+    folder = start / "support-bundles"
+    for mode in (0o700, 0o755):
+        done = droplet.play("support_bundle", start)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert stat.S_IMODE(folder.stat().st_mode) == mode
+        archives = sorted(folder.iterdir())
+        assert f"Support bundle of droplet: {archives[-1]}" in done.stdout
+        folder.chmod(0o755)
+    assert len(archives) == 2 and {stat.S_IMODE(path.stat().st_mode) for path in archives} == {0o600}
+    assert not (tmp_path / "support-bundles").exists()
