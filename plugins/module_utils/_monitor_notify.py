@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Completed, run_command
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._health import ask
+from ansible_collections.composeops.hotfix.plugins.module_utils._health import post
 from ansible_collections.composeops.hotfix.plugins.module_utils._logs import shorten
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint, mask
 
@@ -98,10 +98,7 @@ def pending(notify: Mapping[str, str], done: Mapping[str, int]) -> bool:
 def _post(url: str, about: Mapping[str, Any], reasons: Sequence[str], text: str) -> str:
     """Post it; why that failed, else empty. Chat services show ``text``."""
     body = {"text": text, **about, "verdict": "failed", "reasons": list(reasons)}
-    status, answer = ask(url, timeout=HOOK_TIMEOUT, data=json.dumps(body).encode(), content_type="application/json")
-    if not status:
-        return answer
-    return "" if status < 400 else f"HTTP {status}"
+    return post(url, json.dumps(body).encode(), timeout=HOOK_TIMEOUT, content_type="application/json")
 
 
 def _run(command: str, text: str, run: Callable[..., Completed]) -> str:
