@@ -89,7 +89,7 @@ def plan(home: str, wanted: Mapping[str, Any], notify: Mapping[str, str], system
     :param wanted: the settings, without those of :data:`OWN`.
     :param was: the watch as it is.
     """
-    _monitor_notify.check(notify)
+    _monitor_notify.check(notify, systemd.path())
     ways = {name: value for name, value in notify.items() if value}
     folder = os.path.dirname(home)
     code = program()
@@ -131,6 +131,8 @@ def start(home: str, project_src: str, wanted: Plan, was: Watch, systemd: System
         store.save(home, store.SETTINGS, {**wanted.settings, "started_at": started})
         if wanted.new:
             store.save(home, store.STATE, mon.fresh(now))
+        else:
+            _tell_anew(home, (was.settings or {}).get("ways") or {}, wanted.settings["ways"])
         systemd.install(wanted.units)
     if wanted.new:
         try:
@@ -139,6 +141,13 @@ def start(home: str, project_src: str, wanted: Plan, was: Watch, systemd: System
             systemd.remove(unit_name(folder))
             raise
     _journal.append(folder, "monitor started" if wanted.new else "monitor changed")
+
+
+def _tell_anew(home: str, before: Mapping[str, str], after: Mapping[str, str]) -> None:
+    """Let the ways that were changed be told as if they had never been tried."""
+    state = store.load(home, store.STATE)
+    if state is not None and before != after:
+        store.save(home, store.STATE, _monitor_notify.forget(state, before, after))
 
 
 def stop(home: str, systemd: Systemd) -> None:
