@@ -132,7 +132,7 @@ def start(home: str, project_src: str, wanted: Plan, was: Watch, systemd: System
         if wanted.new:
             store.save(home, store.STATE, mon.fresh(now))
         else:
-            _tell_anew(home, (was.settings or {}).get("ways") or {}, wanted.settings["ways"])
+            _go_on(home, was, wanted)
         systemd.install(wanted.units)
     if wanted.new:
         try:
@@ -143,11 +143,12 @@ def start(home: str, project_src: str, wanted: Plan, was: Watch, systemd: System
     _journal.append(folder, "monitor started" if wanted.new else "monitor changed")
 
 
-def _tell_anew(home: str, before: Mapping[str, str], after: Mapping[str, str]) -> None:
-    """Let the ways that were changed be told as if they had never been tried."""
+def _go_on(home: str, was: Watch, wanted: Plan) -> None:
+    """Let what is remembered fit the new settings: ways that are other ones now were never tried."""
     state = store.load(home, store.STATE)
-    if state is not None and before != after:
-        store.save(home, store.STATE, _monitor_notify.forget(state, before, after))
+    if state is not None:
+        state = _monitor_notify.forget(state, (was.settings or {}).get("ways") or {}, wanted.settings["ways"])
+        store.save(home, store.STATE, {**state, "timer_anew": was.status == RUNNING})
 
 
 def stop(home: str, systemd: Systemd) -> None:
@@ -185,7 +186,8 @@ def findings(home: str, was: Watch, *, points: int = 300, events: int = 200) -> 
     verdict, reasons = mon.verdict(settings, state)
     tally, last = state["tally"], state["clock"]
     silent = time.time() - last["wall"] if last else 0.0
-    if was.status == RUNNING and silent > 3 * settings["interval"] + LIMIT:
+    interval = max(settings["interval"], state.get("interval") or 0)
+    if was.status == RUNNING and silent > 3 * interval + LIMIT:
         unit = unit_name(os.path.dirname(home))
         reasons.append(f"No sample was taken for {mon.span(silent)}: see journalctl -u {unit}.service.")
         verdict = mon.DEGRADED if verdict == mon.HEALTHY else verdict

@@ -95,7 +95,8 @@ options:
         default: absent
   outage:
     description:
-      - Seconds for which the application may be unhealthy on end before the watch is V(failed).
+      - Seconds for which the application may be unhealthy on end before the watch is V(failed), from the first bad
+        sample to the last. One bad sample alone is none, unless it is V(0).
     type: int
     default: 120
   memory_percent:

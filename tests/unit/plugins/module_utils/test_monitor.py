@@ -150,6 +150,19 @@ def test_missed_samples_are_told_and_many_of_them_are_a_doubt() -> None:
     assert watch.verdict == ("healthy", [])
 
 
+@pytest.mark.parametrize(
+    ("before", "seconds", "after"), [(300, 305, 10), (10, 305, 300), (10, 19, 10), (300, 539, 240)]
+)
+def test_a_timer_that_begins_anew_makes_no_sample_a_missed_one(before: int, seconds: int, after: int) -> None:
+    watch = Watch(interval=float(before))
+    watch.settings["interval"] = float(after)
+    watch.state["timer_anew"] = True
+    assert watch.look(seconds) == []
+    assert watch.look(after) == []
+    assert watch.state["tally"]["missed"] == 0
+    assert watch.look(5 * after)[0].startswith("No sample for")
+
+
 # --- deaths ----------------------------------------------------------------------------------------------------------
 
 
@@ -333,8 +346,22 @@ def test_a_blip_degrades_and_an_outage_fails() -> None:
         "failed",
         ["It is not healthy since 2025-10-18T12:03:00Z, for 2 min.", "4 of 6 samples were not healthy."],
     )
-    watch.look(60)
-    assert watch.verdict[1][0] == "It was not healthy from 2025-10-18T12:03:00Z on, for 3 min."
+    assert watch.look(60) == ["Healthy again, after 3 min."]
+    assert watch.verdict[1][0] == "It was not healthy from 2025-10-18T12:03:00Z on, for 2 min."
+
+
+def test_one_bad_sample_is_no_outage_however_far_the_next_one_is() -> None:
+    watch = Watch(interval=300.0)
+    watch.look(300, health=SICK)
+    watch.look(300)
+    assert watch.verdict == ("degraded", ["1 of 3 samples was not healthy."])
+    watch.look(300, health=SICK)
+    watch.look(300, health=SICK)
+    assert watch.verdict[0] == "failed"
+    assert watch.verdict[1][0] == "It is not healthy since 2025-10-18T12:15:00Z, for 5 min."
+    hasty = Watch(outage=0)
+    hasty.look(60, health=SICK)
+    assert hasty.verdict[0] == "failed"
 
 
 def test_a_container_that_ended_or_is_not_there_is_named() -> None:

@@ -77,6 +77,18 @@ def test_other_settings_change_the_watch_that_runs(host: Host) -> None:
     assert host.start(interval="2s", duration="2h")["changed"] is False
 
 
+def test_a_shorter_interval_makes_no_samples_missed_ones(host: Host) -> None:
+    host.start(interval="5m")
+    clock = host.state()["clock"]
+    host.state(clock={**clock, "wall": clock["wall"] - 290, "uptime": clock["uptime"] - 290})
+    host.start(interval="10s")
+    assert (host.info()["verdict"], host.info()["reasons"]) == ("healthy", [])
+    host.sample()
+    host.sample()
+    found = host.info()
+    assert (found["verdict"], found["missed"], found["events"]) == ("healthy", 0, [])
+
+
 def test_a_timer_that_somebody_took_away_is_brought_back_and_the_watch_goes_on(host: Host) -> None:
     host.start()
     host.sample()
