@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,36 @@ def test_nothing_is_written_without_a_folder_and_in_check_mode(tmp_path: Path) -
     assert done.returncode == 0, done.stdout
     assert ".html" not in done.stdout[done.stdout.index("Hot-fix summary") :].partition("TASK")[0]
     assert list((tmp_path / "report").iterdir()) == []
+
+
+@pytest.mark.parametrize("named", ["./report", "~/report"])
+def test_a_folder_is_relative_to_where_the_operator_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    plays, started = tmp_path / "plays", tmp_path / "started"
+    plays.mkdir()
+    started.mkdir()
+    monkeypatch.setenv("HOME", str(started))
+    hosts = {name: variables(tmp_path) for name in ("one", "two")}
+    roles = ["report:check", "report", "report:again"]
+    done = play_roles(plays, roles, hosts, "-e", f"report_dir={named}", started=started)
+    assert done.returncode == 0, done.stdout
+    shown = "".join(line.strip() for line in done.stdout.splitlines())
+    assert shown.count(f"{started}/report/one.html") == shown.count(f"{started}/report/index.html") == 2
+    assert len(list((started / "report").iterdir())) == 6
+    assert not (plays / "report").exists()
+
+
+@pytest.mark.parametrize("options", [(), ("--check",)])
+def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path, options: tuple[str, ...]) -> None:
+    folder = tmp_path / "report"
+    done = play_roles(tmp_path, ["report"], {"droplet": variables(tmp_path)}, *options)
+    assert done.returncode == 0, done.stdout
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o750
+    folder.chmod(0o2775)
+    done = play_roles(tmp_path, ["report"], {"droplet": variables(tmp_path)}, *options)
+    assert done.returncode == 0, done.stdout
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o2775
 
 
 def test_a_journal_that_cannot_be_read_does_not_stop_the_report(tmp_path: Path) -> None:
