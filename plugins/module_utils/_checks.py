@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_audit import SEVERE
+from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv_forms import as_texts
 from ansible_collections.composeops.hotfix.plugins.module_utils._findings import WORST_FIRST, quoted
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
 
@@ -430,7 +431,11 @@ def _policy(observed: Observed) -> Check:
 
 def _settings(observed: Observed) -> list[Check]:
     live = observed["container"]["environment"]
-    wrong = [name for name, value in observed["required"].items() if live.get(name) != fingerprint(str(value))]
+    required = as_texts({k: v for k, v in observed["required"].items() if v is not None}, "verify_required_values")
+    wrong = [name for name, value in required.items() if live.get(name) != fingerprint(value)]
+    # As in dotenv_info, null wants any value.
+    anything = [str(name) for name, value in observed["required"].items() if value is None]
+    wrong += [name for name in anything if live.get(name) in (None, fingerprint(""))]
     secret = observed["signing_secret"]
     weak = [message for name, message in _severe(observed) if name == secret]
     known = (secret, observed["keys_variable"], *observed["dependency_keys"], *observed["required"])
@@ -440,7 +445,7 @@ def _settings(observed: Observed) -> list[Check]:
             "Production settings",
             "production_settings",
             not wrong,
-            f"the running container has {', '.join(f'{k}={v}' for k, v in observed['required'].items())}",
+            f"the running container has {', '.join([*(f'{k}={v}' for k, v in required.items()), *anything])}",
             f"not as in production in the running container: {', '.join(wrong)}",
         ),
         _pass_if(

@@ -181,6 +181,8 @@ def advance(before: Clock | None, now: Clock, interval: float) -> Step:
 
     Within a boot the kernel's own clock counts, whatever the wall clock is set to. Over a reboot only the wall clock
     can tell, if it did not go back; the time since the boot has passed in any case.
+
+    :param interval: seconds that it should be.
     """
     if before is None:
         return Step(0.0, 0, False, 0.0)
@@ -217,6 +219,7 @@ def fresh(began: float) -> dict[str, Any]:
     return {
         "began": began,
         "clock": None,
+        "interval": None,
         "elapsed": 0.0,
         "engine_up": True,
         "engine_start": "",
@@ -272,7 +275,11 @@ class _Sample:
         self.tally = self.state["tally"]
         self.events: list[dict[str, str]] = []
         before = state["clock"]
-        self.step = advance(Clock(**before) if before else None, now, settings["interval"])
+        interval = settings["interval"]
+        if self.state.pop("timer_anew", False):
+            # It has counted by the one and then by the other.
+            interval += state.get("interval") or interval
+        self.step = advance(Clock(**before) if before else None, now, interval)
         self.planned = bool(seen.run)
         self.same_life = False
         self.new = {"deaths": 0, "oom_kills": 0, "restarts": 0}
@@ -294,7 +301,7 @@ class _Sample:
 
     def _time(self) -> None:
         state, step = self.state, self.step
-        state["clock"] = self.now._asdict()
+        state.update(clock=self.now._asdict(), interval=self.settings["interval"])
         state["elapsed"] += step.seconds
         self.tally["samples"] += 1
         self.tally["missed"] += step.missed
@@ -464,11 +471,12 @@ class _Sample:
         if bad is None:
             return
         seconds = state["elapsed"] - bad["elapsed"]
-        if tally["longest"] is None or seconds >= tally["longest"]["seconds"]:
-            tally["longest"] = {"seconds": seconds, "since": bad["time"]}
         if up:
             self._tell("healthy", f"Healthy again, after {span(seconds)}.")
             state["bad"] = None
+        # Up to the last bad one: of the time from there to the good one nothing is known.
+        elif tally["longest"] is None or seconds >= tally["longest"]["seconds"]:
+            tally["longest"] = {"seconds": seconds, "since": bad["time"]}
 
     def _why(self) -> str:
         """Why the application is not healthy, in words."""

@@ -376,8 +376,11 @@ def _notify(
 ) -> list[dict[str, str]]:
     """Tell of the first failure, and what there is to say of that."""
     notify = store.load_quietly(home, store.NOTIFY) or {}
-    done = state.get("notified", {})
-    if state["verdict"] != mon.FAILED or not _monitor_notify.pending(notify, done):
+    done, again = state.get("notified", {}), state.get("tell_at", {})
+    # Once more with the last sample, however long the distance has become.
+    elapsed = state["elapsed"] if mon.left(settings, state) else float("inf")
+    ways = _monitor_notify.due(notify, done, again, elapsed)
+    if state["verdict"] != mon.FAILED or not ways:
         return []
     about = {
         "host": socket.gethostname(),
@@ -386,7 +389,11 @@ def _notify(
         "time": mon.instant(time.time()),
     }
     recent = [*store.lines(home, store.EVENTS), *events]
-    state["notified"], problems = _monitor_notify.send(notify, done, about, state["reasons"], recent)
+    state["notified"], problems = _monitor_notify.send(ways, done, about, state["reasons"], recent)
+    state["tell_at"] = {
+        **again,
+        **{name: state["elapsed"] + _monitor_notify.wait(state["notified"][name]) for name in ways},
+    }
     return [_event("error", f"The failure could not be told by {problem.rstrip('.')}.") for problem in problems]
 
 

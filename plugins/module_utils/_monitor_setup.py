@@ -89,7 +89,7 @@ def plan(home: str, wanted: Mapping[str, Any], notify: Mapping[str, str], system
     :param wanted: the settings, without those of :data:`OWN`.
     :param was: the watch as it is.
     """
-    _monitor_notify.check(notify)
+    _monitor_notify.check(notify, systemd.path())
     ways = {name: value for name, value in notify.items() if value}
     folder = os.path.dirname(home)
     code = program()
@@ -131,6 +131,8 @@ def start(home: str, project_src: str, wanted: Plan, was: Watch, systemd: System
         store.save(home, store.SETTINGS, {**wanted.settings, "started_at": started})
         if wanted.new:
             store.save(home, store.STATE, mon.fresh(now))
+        else:
+            _go_on(home, was, wanted)
         systemd.install(wanted.units)
     if wanted.new:
         try:
@@ -139,6 +141,14 @@ def start(home: str, project_src: str, wanted: Plan, was: Watch, systemd: System
             systemd.remove(unit_name(folder))
             raise
     _journal.append(folder, "monitor started" if wanted.new else "monitor changed")
+
+
+def _go_on(home: str, was: Watch, wanted: Plan) -> None:
+    """Let what is remembered fit the new settings: ways that are other ones now were never tried."""
+    state = store.load(home, store.STATE)
+    if state is not None:
+        state = _monitor_notify.forget(state, (was.settings or {}).get("ways") or {}, wanted.settings["ways"])
+        store.save(home, store.STATE, {**state, "timer_anew": was.status == RUNNING})
 
 
 def stop(home: str, systemd: Systemd) -> None:
@@ -176,7 +186,8 @@ def findings(home: str, was: Watch, *, points: int = 300, events: int = 200) -> 
     verdict, reasons = mon.verdict(settings, state)
     tally, last = state["tally"], state["clock"]
     silent = time.time() - last["wall"] if last else 0.0
-    if was.status == RUNNING and silent > 3 * settings["interval"] + LIMIT:
+    interval = max(settings["interval"], state.get("interval") or 0)
+    if was.status == RUNNING and silent > 3 * interval + LIMIT:
         unit = unit_name(os.path.dirname(home))
         reasons.append(f"No sample was taken for {mon.span(silent)}: see journalctl -u {unit}.service.")
         verdict = mon.DEGRADED if verdict == mon.HEALTHY else verdict

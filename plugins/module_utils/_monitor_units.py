@@ -18,6 +18,8 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._files import pr
 
 UNIT_DIR = "/etc/systemd/system"
 PREFIX = "composeops-monitor-"
+# Where units look for programs, unless the service manager was told otherwise.
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Seconds after which systemd ends a sample: more than engine, application and notification may take together.
 LIMIT = 90
 # Seconds after the boot at which the first sample is taken, at most.
@@ -133,6 +135,13 @@ class Systemd:
                 "this host is not run by systemd, so that there is no timer that could watch over the application",
                 remedy="Watch it from a controller instead: playbook verify, or diagnose, in a schedule",
             )
+
+    def path(self) -> str:
+        """Where units look for programs, as the variable ``PATH`` says it."""
+        done = self._ctl("show-environment")
+        lines = done.stdout.splitlines() if done is not None and not done.returncode else []
+        # One with characters that a shell would read is shown quoted, as PATH=$'...'.
+        return next((line[5:] for line in lines if line.startswith("PATH=/")), PATH)
 
     def active(self, name: str) -> bool:
         """Whether the timer runs."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.composeops.hotfix.plugins.module_utils import _report_timeline
+from ansible_collections.composeops.hotfix.plugins.module_utils import _report_timeline, _report_verdict
 from ansible_collections.composeops.hotfix.plugins.module_utils._report_text import (
     clean,
     cleaned,
@@ -220,22 +220,28 @@ def _line(host: str, report: Mapping[str, Any], active: bool) -> dict[str, Any]:
     name = clean(host)
     if not report:
         reason = "it was not its turn yet" if active else "the run failed there before its report"
-        missing = {"page": None, "issues": None, "fixed": None, "left": None, "interruption": None, "monitor": None}
+        missing = dict.fromkeys(("page", "issues", "fixed", "proven", "left", "interruption", "monitor"))
         return {"host": name, "state": "not observable", "text": f"no report: {reason}", **missing}
-    failed = sum(row["after"]["status"] == "fail" for row in report["rows"])
-    monitor = report.get("monitor")
-    text = "everything is proven" if report["fixed"] else f"{counted(failed, 'issue is', 'issues are')} not proven"
     return {
         "host": name,
         "state": "pass" if report["fixed"] else "fail",
-        "text": text,
+        "text": _outcome(report),
         "page": f"{file_name(host)}.html",
         "issues": sum(row["before"]["status"] == "fail" for row in report["rows"]),
         "fixed": fixed(report),
+        "proven": _report_verdict.proven(report),
         "left": len(report["actions"]),
         "interruption": report["interruption"]["text"],
-        "monitor": monitor["verdict"] if monitor else None,
+        "monitor": _report_verdict.since(report),
     }
+
+
+def _outcome(report: Mapping[str, Any]) -> str:
+    bad, left = _report_verdict.alarm(report), _report_verdict.said(report)
+    number = counted(_report_verdict.open_issues(report), "issue is", "issues are")
+    whole = "everything was proven" if bad else "everything is proven"
+    text = left or (whole if report["fixed"] else f"{number} not proven")
+    return f"{text}; the monitor says {bad}" if bad else text
 
 
 def fixed(report: Mapping[str, Any]) -> int:
@@ -252,9 +258,15 @@ def overview_table(found: Mapping[str, Any], page: str = "") -> list[str]:
     column = min(longest, 30) + 2
     lines = [filled(f"Overview of {counted(len(found['hosts']), 'host')}", 40), "=" * 80]
     for host in found["hosts"]:
-        mark = {"pass": "ok", "fail": "FAIL"}.get(host["state"], "?")
+        mark = _mark(host)
         left = f"; {counted(host['left'], 'action')} left" if host["left"] else ""
         head = filled(f"{mark:<6}{host['host']}", 6 + column) if width(host["host"]) < column else f"{mark:<6}"
         text = f"{host['text']}{left}" if width(host["host"]) < column else f"{host['host']}: {host['text']}{left}"
         lines += wrapped(head, text)
     return [line.rstrip() for line in lines] + (wrapped("Page  ", page) if page else [])
+
+
+def _mark(host: Mapping[str, Any]) -> str:
+    if host["state"] == "fail" or host["monitor"] == "failed":
+        return "FAIL"
+    return "?" if not host["proven"] else "!" if host["monitor"] == "degraded" else "ok"

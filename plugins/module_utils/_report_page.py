@@ -11,7 +11,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.composeops.hotfix.plugins.module_utils import _report_charts, _report_document
+from ansible_collections.composeops.hotfix.plugins.module_utils import _report_charts, _report_document, _report_verdict
 from ansible_collections.composeops.hotfix.plugins.module_utils._checks import WORST_FIRST, revision_line
 from ansible_collections.composeops.hotfix.plugins.module_utils._report_document import fixed
 from ansible_collections.composeops.hotfix.plugins.module_utils._report_text import (
@@ -57,6 +57,7 @@ def page(report: Mapping[str, Any]) -> dict[str, Any]:
         "time": _times(report),
         "marks": MARKS,
         "words": STATE_WORDS,
+        "verdict": _verdict(report),
         "counts": _headline(report),
         "rows": [_row(row, report["actions"]) for row in report["rows"]],
         "steps": [{**step, "clock": clock(instant(step["time"]) or 0.0)} for step in steps],
@@ -69,7 +70,7 @@ def page(report: Mapping[str, Any]) -> dict[str, Any]:
             for name in _report_charts.STATES
             if report["memory"][name] is not None
         ],
-        "monitor": _monitor(monitor) if monitor else None,
+        "monitor": {**_monitor(monitor), **_badge(report)} if monitor else None,
         "no_monitor": NO_MONITOR,
         "source": clean(revision_line(report["revision"])) if report.get("revision") else "",
     }
@@ -79,20 +80,69 @@ def page(report: Mapping[str, Any]) -> dict[str, Any]:
 
 def overview_page(found: Mapping[str, Any]) -> dict[str, Any]:
     """What the page of several hosts shows. All texts are escaped for HTML."""
-    states = {"pass": "proven", "fail": "not proven"}
     hosts = [
         {
             **host,
-            "mark": MARKS.get(host["state"], "?"),
-            "word": states.get(host["state"], "no report"),
+            **_host_state(host),
+            "since": _since(host["monitor"]),
+            "note": "" if host["proven"] and host["monitor"] not in _report_verdict.ALARMS else host["text"],
             "issues": f"{host['fixed']} of {counted(host['issues'], 'issue')}" if host["page"] else "–",
             "left": str(host["left"]) if host["page"] else "–",
             "interruption": host["interruption"] or "–",
         }
         for host in found["hosts"]
     ]
-    escaped_view: dict[str, Any] = escaped({**found, "hosts": hosts, "time": spoken(found["generated"])})
+    view = {**found, "hosts": hosts, "time": spoken(found["generated"]), "verdict": _verdict_of_all(found)}
+    escaped_view: dict[str, Any] = escaped(view)
     return escaped_view
+
+
+def _shown(status: str, word: str) -> dict[str, str]:
+    """A status as it is shown: its class in the style, its mark, and what stands beside it."""
+    return {"state": status if status in ("pass", "fail", "action") else "unknown", "mark": MARKS[status], "word": word}
+
+
+def _since(verdict: str | None) -> dict[str, str] | None:
+    return _shown(*MONITOR_STATES[verdict]) if verdict in MONITOR_STATES else None
+
+
+def _verdict(report: Mapping[str, Any]) -> dict[str, str]:
+    """Whether all is proven, as the page's first sentence."""
+    left = _report_verdict.said(report)
+    if left:
+        return _shown("not observable", f"{left[0].upper()}{left[1:]}")
+    if not report["fixed"]:
+        return _shown("fail", "Not everything is proven")
+    is_or_was = "was" if _report_verdict.alarm(report) else "is"
+    return _shown("pass", f"Everything {is_or_was} proven on the running container")
+
+
+def _badge(report: Mapping[str, Any]) -> dict[str, Any]:
+    """When the monitor watched; its verdict stands for itself only where it is not about what ran before the run."""
+    when = _report_verdict.WATCHED[_report_verdict.watched(report)]
+    return {"when": when, "badge": _since(_report_verdict.since(report))}
+
+
+def _host_state(host: Mapping[str, Any]) -> dict[str, str]:
+    if not host["page"]:
+        return _shown("not observable", "no report")
+    if host["state"] == "fail":
+        return _shown("fail", "not proven")
+    return _shown("pass", "proven") if host["proven"] else _shown("not observable", "not all proven")
+
+
+def _verdict_of_all(found: Mapping[str, Any]) -> dict[str, str]:
+    """The same of several hosts, the worst first."""
+    if not found["fixed"]:
+        return _shown("fail", "Not everything is proven on each of them")
+    for verdict in _report_verdict.ALARMS:
+        number = sum(host["monitor"] == verdict for host in found["hosts"])
+        if number:
+            status = MONITOR_STATES[verdict][0]
+            return _shown(status, f"Nothing failed, but the monitor says {verdict} of {counted(number, 'host')}")
+    if not all(host["proven"] for host in found["hosts"]):
+        return _shown("not observable", "Nothing failed, but not everything is proven on each of them")
+    return _shown("pass", "Everything is proven on each of them")
 
 
 def escaped(data: Any) -> Any:
@@ -120,7 +170,7 @@ def _times(report: Mapping[str, Any]) -> str:
 
 def _headline(report: Mapping[str, Any]) -> list[dict[str, str]]:
     """The few figures that come first."""
-    failed = sum(row["after"]["status"] == "fail" for row in report["rows"])
+    unproven = _report_verdict.open_issues(report)
     broken = sum(row["before"]["status"] == "fail" for row in report["rows"])
     away = report["interruption"]
     seconds = away["seconds"]
@@ -137,7 +187,7 @@ def _headline(report: Mapping[str, Any]) -> list[dict[str, str]]:
     left = len(report["actions"])
     return [
         {"label": "Issues fixed", "value": f"{fixed(report)} of {broken}", "note": "failed before, proven now"},
-        {"label": "Not proven", "value": str(failed), "note": f"of {counted(len(report['rows']), 'issue')}"},
+        {"label": "Not proven", "value": str(unproven), "note": f"of {counted(len(report['rows']), 'issue')}"},
         {"label": "Interruption", "value": short, "note": told},
         {"label": "Left to do", "value": str(left), "note": "by a person"},
     ]
@@ -178,12 +228,9 @@ def _sizes(state: Mapping[str, Any]) -> dict[str, str]:
 def _monitor(monitor: Mapping[str, Any]) -> dict[str, Any]:
     told, series = monitor["summary"], monitor["series"]
     known = _report_charts.moments(series)
-    state, word = MONITOR_STATES[monitor["verdict"]]
     days = {clock(time, "%d %b") for time, _point in known}
     form = "%H:%M:%S" if len(days) == 1 else "%d %b %H:%M"
     return {
-        "state": state,
-        "word": word,
         "span": _watched(monitor),
         "figures": _figures(monitor),
         "latency": _report_charts.latency(series, told),

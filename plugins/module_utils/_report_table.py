@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.composeops.hotfix.plugins.module_utils import _report_verdict
 from ansible_collections.composeops.hotfix.plugins.module_utils._checks import revision_line
 from ansible_collections.composeops.hotfix.plugins.module_utils._report_text import (
     WIDTH,
@@ -45,8 +46,7 @@ def summary_table(summary: Mapping[str, Any], page: str = "") -> list[str]:
         lines += wrapped(f"  left {number:<3}" if number < 100 else f"  left {number} ", clean(action))
     if page:
         lines += wrapped("  page    ", clean(page))
-    lines.append("Everything is proven." if summary["fixed"] else "NOT everything is proven; see above.")
-    return lines
+    return lines + wrapped("", _report_verdict.last_line(summary))
 
 
 def _cells(texts: Sequence[str]) -> str:
@@ -87,6 +87,12 @@ def _run(summary: Mapping[str, Any]) -> list[str]:
     if summary.get("interruption"):
         lines += wrapped("  away    ", clean(summary["interruption"]["text"]))
     if summary.get("monitor"):
-        reasons = " ".join(summary["monitor"]["reasons"])
-        lines += wrapped("  monitor ", clean(f"{summary['monitor']['verdict']}{': ' * bool(reasons)}{reasons}"))
+        lines += wrapped("  monitor ", clean(_monitor(summary)))
     return lines
+
+
+def _monitor(summary: Mapping[str, Any]) -> str:
+    """What the monitor says, and of which time where that is not the one after the checks alone."""
+    monitor, watched = summary["monitor"], _report_verdict.watched(summary)
+    when = "" if watched == "since" else f"{_report_verdict.WATCHED[watched].lower()}: "
+    return f"{when}{': '.join([monitor['verdict'], *filter(None, [' '.join(monitor['reasons'])])])}"

@@ -28,23 +28,121 @@ SECRET_NAME = re.compile(
     r"|(?:^|[_.-])(?:keys?|pass|pwd|pw|dsn|salt|jwt)(?:$|[_.-])",
     re.IGNORECASE,
 )
-URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]{0,20}://[^\s:/@]*:)([^\s/@]+)(?=@)", re.IGNORECASE)
+# Up to the last @ of the address: a password may have one that nobody escaped.
+URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]{0,20}://[^\s:/@]*:)([^\s/]+)(?=@)", re.IGNORECASE)
 # A value that may be a secret whatever its name is: one long word of letters and digits, no address.
 RANDOM = re.compile(r"(?=[^\s]*\d)(?=[^\s]*[A-Za-z])(?!.*://)(?![./])[^\s]{16,}")
 HIDDEN = "***"
+# A private key in its armour; and the last line of one whose beginning is missing, which is shorter than the others.
+ARMOUR = re.compile(
+    r"(-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)(?:(?!-----BEGIN )[\s\S]){0,16000}?(?=-----END )"
+)
+ARMOUR_END = re.compile(
+    r"(?<![A-Za-z0-9+/=])[A-Za-z0-9+/=]{1,76}"
+    r"(?=(?:\\n|\s){1,8}(?:\S{1,40}\s)?-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)"
+)
+# Between a name and its value, also in JSON that is a text within JSON.
+_IS = r"(?:\\{0,4}[\"'])?\s{0,8}[:=]\s{0,8}"
+_QUOTED = r"\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?|\\{1,4}\"[^\"]*\"?"
+_NOT_SHOWN = r"(?!sha256:[0-9a-f]{8} len=|\*\*\*)"
+_PARAMETER = r"[\w-]{1,40}=(?:\\{0,4}\"[^\"]*\"|[^\s,\"']+)"
+# Options that are followed by a secret, whatever program they belong to.
+HIDING_OPTION = (
+    r"(?:--[a-z0-9_-]{0,64}(?:password|passwd|passphrase|secret|token|api[_-]?key|(?:access|private)[_-]key)"
+    r"|--pass|(?:--|\b)(?:requirepass|masterauth))"
+)
+# Between an option and its value on a command line, in a list of JSON or YAML, and what is neither option nor variable.
+_NEXT = r"(?:[\"']?\s{0,4},\s{0,4}[\"']?|[\"']?\s{1,20}(?:-\s{1,4})?[\"']?)"
+_ARGUMENT = rf"{_NOT_SHOWN}(?!-|\$\$?(?:\{{\w+\}}|[A-Z_][A-Z0-9_]*)(?:[\s\"',\]]|$))[^\s\"',\]]+"
 # What is masked in free text although nobody knows the value: assignments to a secret's name, forms of known tokens.
 # Repetitions are bounded or anchored, so that a hostile line takes no quadratic time.
 SHAPES = (
-    (URL_PASSWORD, rf"\1{HIDDEN}"),
+    (ARMOUR, rf"\1{HIDDEN}"),
+    (ARMOUR_END, HIDDEN),
+    # A line of such a key.
     (
         re.compile(
-            r"((?:password|passwd|secret|token|api[_-]?keys?|apikey|credential|private[_-]?key|authorization)"
-            r"[\w.-]{0,64}[\"']?\s{0,8}[:=]\s{0,8})((?:bearer|basic)\s{1,8})?(?!sha256:[0-9a-f]{8} len=)"
+            r"(?<![\w+/=-])(?=[A-Z0-9+/]*[a-z])(?=[a-z0-9+/]*[A-Z])"
+            r"[A-Za-z0-9+/]{64}(?:[A-Za-z0-9+/]{6}|[A-Za-z0-9+/]{12})?(?![\w+/=-])"
+        ),
+        HIDDEN,
+    ),
+    (URL_PASSWORD, rf"\1{HIDDEN}"),
+    # Headers: scheme and credentials, or all parameters; name and value in quotes after a comma, as programs keep them.
+    (
+        re.compile(
+            rf"(authorization{_IS})((?:bearer|basic)\s{{1,8}})?{_NOT_SHOWN}(?:{_QUOTED}"
+            rf"|(?:[\w-]{{1,40}}\s{{1,8}})?{_PARAMETER}(?:\s{{0,4}}[,;]\s{{0,4}}{_PARAMETER})*"
+            r"|(?:[\w-]{1,40}[ \t]{1,8})?[^\s,;\"'&}\])]+)",
+            re.IGNORECASE,
+        ),
+        rf"\1\2{HIDDEN}",
+    ),
+    (
+        re.compile(
+            rf"((?<![\w-])(?:set-)?cookie{_IS})(?:{_QUOTED}|[^\s=;,\"']{{1,128}}=(?:\"[^\"\r\n]*\"|[^\"'\r\n])*)",
+            re.IGNORECASE,
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    (
+        re.compile(
+            rf"([\"'](?:(?:proxy-)?authorization|(?:set-)?cookie)[\"'],\s{{0,4}}b?)(?:{_QUOTED})", re.IGNORECASE
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    (
+        re.compile(
+            rf"((?:password|passwd|passphrase|secret|token|api[_-]?keys?|apikey|credential|private[_-]?key)"
+            rf"[\w.-]{{0,64}}{_IS})((?:bearer|basic)\s{{1,8}})?{_NOT_SHOWN}"
             r"(?:'?\[[^\]]*\]'?|\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^\s,;&}\])]+)",
             re.IGNORECASE,
         ),
         rf"\1\2{HIDDEN}",
     ),
+    # Options that are followed by a secret: whatever the program, and where only the program says what -a or -p means.
+    (
+        re.compile(
+            rf"({HIDING_OPTION}(?:=|{_NEXT})){_ARGUMENT}",
+            re.IGNORECASE,
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    (
+        re.compile(
+            r"((?:\bredis-cli\b[^|;&]{0,120}?[\s\"']-a|\bmongo[a-z]*\b[^|;&]{0,120}?[\s\"']-p"
+            r"|\bcurl\b[^|;&]{0,120}?[\s\"'](?:-u|--user|--proxy-user)|\bsshpass[\"']?[\s,]{1,4}[\"']?-p)"
+            rf"{_NEXT}){_ARGUMENT}"
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    (
+        re.compile(rf"(\b(?:mysql[a-z]*|mariadb[a-z-]*)\b[^|;&]{{0,120}}?[\s\"']-p){_ARGUMENT}"),
+        rf"\1{HIDDEN}",
+    ),
+    # Addresses that are secrets as a whole, and what a proxy lets in.
+    (
+        re.compile(rf"((?:web_?hook[\w.-]{{0,64}}|dsn){_IS}[\"']?)[a-z][a-z0-9+.-]{{0,20}}://[^\s\"']+", re.IGNORECASE),
+        rf"\1{HIDDEN}",
+    ),
+    (
+        re.compile(
+            r"(\b(?:hooks\.slack(?:-gov)?\.com/[a-z]{1,20}/|hooks\.zapier\.com/hooks/|api\.telegram\.org/bot"
+            r"|discord(?:app)?\.com/api/(?:v\d{1,3}/)?webhooks/|[\w.-]{0,64}webhook\.office\.com/"
+            r"|chat\.googleapis\.com/v1/spaces/))(?!\*\*\*)[^\s\"'<>]+",
+            re.IGNORECASE,
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    (
+        re.compile(
+            rf"((?:basic|digest)[_-]?auth(?!\w{{0,64}}file)[\w.-]{{0,64}}{_IS}[\"']?){_NOT_SHOWN}[^\s\"':]+:[^\s\"']+",
+            re.IGNORECASE,
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    (re.compile(r"\${1,2}(?:apr1|[1256y]|2[abxy]|argon2(?:id?|d)|scrypt)\${1,2}[^\s\"',:]{8,}"), HIDDEN),
+    (re.compile(r"([?&](?:sig|signature|key|auth|pass|pwd)=)(?!\*\*\*)[^\s&\"'#]+", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(r"\b(bearer|basic)\s{1,8}[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
     (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), HIDDEN),
     (re.compile(r"\b(?:sk|pk|rk)[-_][\w-]{16,}|\b(?:gh[a-z]|github_pat|xox[a-z]|dop_v1|AKIA)[-_]?[\w-]{16,}"), HIDDEN),
@@ -160,6 +258,11 @@ def list_elements(value: str) -> list[str] | None:
     except ValueError:
         return None
     return data if isinstance(data, list) and all(isinstance(item, str) for item in data) else None
+
+
+def without_keys(text: str) -> str:
+    """A text of several lines without the private keys in it, for where it is masked line by line afterwards."""
+    return ARMOUR_END.sub(HIDDEN, ARMOUR.sub(rf"\1{HIDDEN}", text))
 
 
 def mask(text: str, values: Iterable[str] = ()) -> str:

@@ -23,16 +23,17 @@ def printable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "replace")
 
 
-def shown(path: str, data: bytes | None) -> str:
+def shown(path: str, data: bytes | None, dialect: str = "") -> str:
     """A file's content as it may be printed; empty for a file that does not exist.
 
     :param path: the file's name, which decides whether all its values are secrets.
+    :param dialect: the one in which the file is read as an environment file, whatever its name is.
     """
     if data is None:
         return ""
-    if is_dotenv(path):
+    if dialect or is_dotenv(path):
         try:
-            return _dotenv.redacted(_dotenv.parse(data, path))
+            return _dotenv.redacted(_dotenv.parse(data, path, dialect or _dotenv.PORTABLE))
         except HotfixError:
             return f"({len(data)} bytes that cannot be read as an environment file, not shown)\n"
     if b"\0" in data:

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import tarfile
@@ -20,14 +21,31 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ansible_collections.composeops.hotfix.plugins.module_utils import _container, _git, _journal, _kernel_log
+from ansible_collections.composeops.hotfix.plugins.module_utils import (
+    _container,
+    _dotenv,
+    _git,
+    _journal,
+    _kernel_log,
+    _monitor_notify,
+    _monitor_store,
+    _support_bundle_secrets,
+)
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_run import known
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker, run_command
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import read_bytes
 from ansible_collections.composeops.hotfix.plugins.module_utils._logs import LINE_LENGTH
-from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint, hidden_values, mask, redact
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import (
+    HIDDEN,
+    SECRET_NAME,
+    SHORTEST_MASKED,
+    fingerprint,
+    mask,
+    redact,
+    without_keys,
+)
 from ansible_collections.composeops.hotfix.plugins.module_utils._shown import printable, shown
 
 # Seconds for one command; `docker stats` takes two.
@@ -61,7 +79,7 @@ host/     uptime, memory, disk, kernel and its messages about killed processes
 docker/   versions, containers, images, disk, resources; each container of the project without its values
 logs/     the last {tail} lines of each service, both streams in their order
 project/  Compose files, environment files with fingerprints, Dockerfiles, what git says
-state/    what the collection remembers: journal, findings, lock, monitor
+state/    what the collection remembers: journal, findings, lock, monitor; whom that tells only as fingerprints
 """
 
 
@@ -80,9 +98,8 @@ def collect(docker: Docker, request: Request, *, host: str) -> dict[str, str]:
 
     :param host: its name in the inventory.
     """
-    members, secrets = _members(docker, request), _secrets(docker, request)
-    for data in members:
-        secrets |= hidden_values(_container.environment(data))
+    members = _members(docker, request)
+    secrets = _secrets(docker, request, members)
     made: dict[str, str] = {}
     for name, text in _entries(docker, request, members):
         made[name] = _masked(name, text, secrets)
@@ -113,10 +130,16 @@ def _members(docker: Docker, request: Request) -> list[dict[str, Any]]:
     return []
 
 
-def _secrets(docker: Docker, request: Request) -> set[str]:
+def _secrets(docker: Docker, request: Request, members: Iterable[Mapping[str, Any]]) -> set[str]:
+    """All secrets that are known of the project; the project's own name is none, whatever it was taken from."""
+    found = _support_bundle_secrets.of_monitor(_journal.project_folder(request.state_dir, request.project_src))
+    found.discard(os.path.basename(os.path.normpath(request.project_src)))
+    for data in members:
+        found |= _support_bundle_secrets.of_container(data)
     with contextlib.suppress(HotfixError):
-        return known(docker, Project.load(request.project_src, list(request.files) or None))
-    return set()
+        project = Project.load(request.project_src, list(request.files) or None)
+        found |= known(docker, project) | _support_bundle_secrets.of_project(project)
+    return found
 
 
 def _entries(docker: Docker, request: Request, members: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -173,7 +196,12 @@ def _inspected(data: Mapping[str, Any]) -> str:
     shown_values = {
         name: value if value.lower() in PLAIN else fingerprint(value) for name, value in sorted(variables.items())
     }
-    config = {**data["Config"], "Env": [f"{name}={value}" for name, value in shown_values.items()]}
+    labels = {
+        name: fingerprint(value) if SECRET_NAME.search(name) or _support_bundle_secrets.is_telling(name) else value
+        for name, value in (data["Config"].get("Labels") or {}).items()
+    }
+    listed = [f"{name}={value}" for name, value in shown_values.items()]
+    config = {**data["Config"], "Env": listed, "Labels": labels}
     # Short, as whole ones look like secrets.
     short = {"Id": data["Id"][:12], "Image": str(data["Image"]).partition(":")[2][:12]}
     return json.dumps({**data, **short, "Config": config}, indent=1, ensure_ascii=False) + "\n"
@@ -195,21 +223,24 @@ def _project(request: Request) -> Iterator[tuple[str, str]]:
         return
     for file in [*project.included, *project.files]:
         yield _below(project, file.path), file.redacted()
-    paths = {*project.dotenv_paths()}
+    # The dialect of each environment file: what it is called does not say that it is one.
+    dialects = dict.fromkeys(map(os.path.normpath, project.dotenv_paths()), _dotenv.PORTABLE)
+    paths = set()
     for service in project.names():
         with contextlib.suppress(HotfixError):
-            paths |= {one.path for one in project.env_files(service)}
+            for one in project.env_files(service):
+                dialects.setdefault(one.path, _dotenv.RAW if one.raw else _dotenv.PORTABLE)
             build = project.resolved(service).get("build") or {}
             if build.get("dockerfile_inline") is None and build:
                 folder = os.path.join(project.directory, str(build.get("context") or "."))
                 paths.add(os.path.join(folder, str(build.get("dockerfile") or "Dockerfile")))
-    for path in sorted(map(os.path.normpath, paths)):
+    for path in sorted({*map(os.path.normpath, paths), *dialects}):
         if os.path.exists(path):
-            yield _below(project, path), _tried(_file, path)
+            yield _below(project, path), _tried(_file, path, dialects.get(path, ""))
 
 
-def _file(path: str) -> str:
-    return shown(path, read_bytes(path))
+def _file(path: str, dialect: str) -> str:
+    return shown(path, read_bytes(path), dialect)
 
 
 def _below(project: Project, path: str) -> str:
@@ -242,7 +273,14 @@ def _state(request: Request) -> Iterator[tuple[str, str]]:
         for name in sorted(names):
             if name.endswith((".json", ".jsonl")):
                 path = os.path.join(place, name)
-                yield f"state/{printable(os.path.relpath(path, folder))}", _tried(_end, path)
+                make = _ways if name == _monitor_store.NOTIFY else _end
+                yield f"state/{printable(os.path.relpath(path, folder))}", _tried(make, path)
+
+
+def _ways(path: str) -> str:
+    """Whom the monitor tells, by fingerprint: the address of a web hook is a secret, and a command may hold one."""
+    told = _monitor_store.load(os.path.dirname(path), os.path.basename(path)) or {}
+    return json.dumps(_monitor_notify.shown({name: str(value or "") for name, value in told.items()})) + "\n"
 
 
 def _end(path: str) -> str:
@@ -256,14 +294,24 @@ def _end(path: str) -> str:
 
 def _masked(name: str, text: str, secrets: Iterable[str]) -> str:
     """A text without secrets; JSON stays JSON."""
+    text = without_keys(text)
     if name.endswith(".jsonl"):
         return "".join(f"{_masked_json(line, secrets)}\n" for line in text.splitlines())
     if name.endswith(".json"):
         return _masked_json(text, secrets)
     if name.startswith("project/"):
         # These are masked already, each by its own grammar; once more would hide the fingerprints.
-        return redact(text, secrets)
+        return _without_options(redact(text, secrets), secrets)
     return "".join(mask(line, secrets) for line in text.splitlines(keepends=True))
+
+
+def _without_options(text: str, secrets: Iterable[str]) -> str:
+    """A text without the secrets that are too short to be masked everywhere, where they follow an option."""
+    short = "|".join(re.escape(value) for value in sorted(secrets) if 0 < len(value) < SHORTEST_MASKED)
+    if not short:
+        return text
+    before = r"(-[\w-]{1,64}(?:=|[\"']?\s*,?\s*(?:-\s+)?[\"']?))"
+    return re.sub(rf"{before}(?:{short})(?=[\s\"',\]]|$)", rf"\1{HIDDEN}", text)
 
 
 def _masked_json(text: str, secrets: Iterable[str]) -> str:
@@ -278,5 +326,7 @@ def _leaves(data: Any, secrets: Iterable[str]) -> Any:
     if isinstance(data, dict):
         return {mask(name, secrets): _leaves(value, secrets) for name, value in data.items()}
     if isinstance(data, list):
-        return [_leaves(item, secrets) for item in data]
+        # An option and its value are items of their own.
+        hidden = _support_bundle_secrets.option_secrets([item if isinstance(item, str) else "" for item in data])
+        return [HIDDEN if isinstance(item, str) and item in hidden else _leaves(item, secrets) for item in data]
     return mask(data, secrets) if isinstance(data, str) else data

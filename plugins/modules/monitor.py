@@ -17,7 +17,8 @@ description:
     counter of kills for lack of memory, the restart policy, the disk, and at what is new in the log. A worker that
     died between two samples shows by these. What a run of this collection does meanwhile is told, and no fault.
   - The watch has a verdict, V(healthy), V(degraded) or V(failed), with its reasons. M(composeops.hotfix.monitor_info)
-    returns it. Of the first failure somebody can be told by O(webhook) and O(command).
+    returns it. Of the first failure somebody can be told by O(webhook) and O(command). Where that fails it is tried
+    again until the end of the watch, at a growing distance of an hour at most.
   - The same again changes nothing. With other settings a watch that runs goes on by these. Once a watch has ended or
     was stopped, another one begins, and the data of three watches before it stays.
 notes:
@@ -94,7 +95,8 @@ options:
         default: absent
   outage:
     description:
-      - Seconds for which the application may be unhealthy on end before the watch is V(failed).
+      - Seconds for which the application may be unhealthy on end before the watch is V(failed), from the first bad
+        sample to the last. One bad sample alone is none, unless it is V(0).
     type: int
     default: 120
   memory_percent:
@@ -110,13 +112,15 @@ options:
   webhook:
     description:
       - Address to which the first failure is posted, as JSON with C(text), C(host), C(project_src), C(service),
-        C(time), C(verdict) and C(reasons).
+        C(time), C(verdict) and C(reasons). It may hold a user and password. A redirect is not followed.
       - It is kept in a file of its own with mode V(0600) until the watch ends, and shown as a fingerprint only.
     type: str
   command:
     description:
       - Command that is given the first failure as text on its standard input, such as
         V(mail -s 'Application failed' ops@example.org). It is run without a shell.
+      - Its program has to be on the managed host, where units look for programs; they see none in C(/tmp). On Ubuntu
+        C(mail) comes with the package C(mailutils).
     type: str
   unit_dir:
     description:

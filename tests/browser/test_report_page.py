@@ -60,7 +60,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "verify_before": report_cases.before(),
         "verify_results": report_cases.after(),
         "verify_workers": report_cases.worker_info(2, 362, 402, 0, 0),
-        "monitor_findings": report_cases.monitor(),
+        "monitor_findings": {**report_cases.monitor(), **report_cases.LATER},
         "api_keys_rotation": {"rotated": True, "new_fingerprint": "sha256:4d9dbbd4 len=43"},
         "api_keys_handoff": {"dest": "/srv/handoff/droplet.vault.yml"},
         "deploy_lock": {"run": report_cases.RUN},

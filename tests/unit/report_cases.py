@@ -14,6 +14,8 @@ RUN = "a90ee2cde90c"
 COPY = "wealth_coach_backend-handover-a670fc"
 KEYS = "Development API key"
 WORKERS = "Workers dying"
+# Times of a watch after a run that is made in a test.
+LATER = {"started_at": "2096-11-28T11:00:00Z", "last_sample_at": "2096-11-29T10:55:00Z"}
 
 
 def check(issue: str, name: str, status: str, evidence: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ def play_roles(
     *options: str,
     serial: Any = "100%",
     programs: Path | None = None,
+    start: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run roles in one play, and return what became of it.
 
@@ -29,6 +30,7 @@ def play_roles(
     :param roles: each a name, or ``name:entry_point``; or a task to do in between.
     :param hosts: the hosts, all of them this machine, in order, with their variables.
     :param programs: a folder whose programs go before those of the machine.
+    :param start: where ansible-playbook is started, if not in that folder.
     """
     common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     tasks = []
@@ -52,5 +54,5 @@ def play_roles(
         # So that no sentence is broken over lines.
         "COLUMNS": "1000",
     }
-    command = [str(PROGRAM), "-i", "hosts.yml", "play.yml", *options]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    command = [str(PROGRAM), "-i", str(folder / "hosts.yml"), str(folder / "play.yml"), *options]
+    return subprocess.run(command, cwd=start or folder, env=environment, capture_output=True, text=True, check=False)

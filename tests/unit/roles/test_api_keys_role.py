@@ -61,6 +61,7 @@ class Fleet:
         serial: Any = "100%",
         role: str = "api_keys",
         part: str = "main",
+        start: Path | None = None,
         **vars: Any,
     ) -> subprocess.CompletedProcess[str]:
         """Run the role on the hosts, in this order."""
@@ -72,7 +73,7 @@ class Fleet:
             for name in hosts
         }
         options = ("-e", json.dumps(vars), *arguments)
-        process = play_roles(self.folder, [f"{role}:{part}"], variables, *options, serial=serial)
+        process = play_roles(self.folder, [f"{role}:{part}"], variables, *options, serial=serial, start=start)
         for env in self.folder.glob("*/app/.env"):
             for key in self.keys(env.parents[1].name):
                 assert key == DEV or key not in process.stdout + process.stderr
@@ -140,6 +141,22 @@ def test_every_way_of_handing_off(fleet: Fleet) -> None:
     after = fleet.content()
     assert changes(fleet.run(**fleet.everywhere())) == 0
     assert fleet.content() == after
+
+
+def test_relative_places_are_seen_from_where_the_operator_is(fleet: Fleet) -> None:
+    """And a folder that is there already, which others may use as well, keeps its mode."""
+    fleet.host("a", DEV)
+    start = fleet.folder / "operator"
+    (start / "handoff").mkdir(parents=True)
+    (start / "handoff").chmod(0o755)
+    places = {"api_keys_handoff_dir": "./handoff", "api_keys_mobile_config": "mobile.env"}
+    assert changes(fleet.run(start=start, **fleet.everywhere(**places))) > 0
+    (key,) = fleet.keys("a")
+    (file,) = (start / "handoff").iterdir()
+    assert fleet.view(file) == {"valid_api_keys_newest": key}
+    assert parse((start / "mobile.env").read_bytes()).get("KEY") == key
+    assert stat.S_IMODE((start / "handoff").stat().st_mode) == 0o755
+    assert not fleet.handoff.exists() and not fleet.mobile.exists()
 
 
 def test_run_that_was_killed_after_the_rotation_is_completed_by_the_next(

@@ -199,6 +199,27 @@ def test_an_application_that_is_elsewhere_is_found(application: Application) -> 
     assert f"-e application_project_src={application.folder} -e application_service=backend" in said
 
 
+def test_a_project_without_a_container_is_not_taken_for_another_one(application: Application) -> None:
+    down = application.folder / "down"
+    down.mkdir()
+    options = {"application_project_src": str(down), "application_service": "web"}
+    # Compose may be unable to read it, and it may have no such service: it is there all the same.
+    for text in ("services:\n  web:\n    image: x\n", "services: [", "services:\n  api:\n    image: x\n"):
+        (down / "compose.yaml").write_text(text)
+        done = application.run("main", **options)
+        said = " ".join((done.stdout + done.stderr).split())
+        assert done.returncode != 0, done.stdout
+        assert f"There is no container of service web of {down} on localhost. Not looked at" in said
+        assert f"shop-web-1: -e application_project_src={application.folder} -e application_service=backend." in said
+        assert "No diagnosis of web on localhost: " in said
+    # Folders that Docker makes for mounts are no project.
+    (down / "compose.yaml").unlink()
+    done = application.run("main", **options)
+    assert done.returncode == 0, done.stdout
+    said = " ".join(done.stdout.split())
+    assert "Diagnosis of backend on localhost" in said and "There is no container" not in said
+
+
 def test_where_the_other_issues_cannot_be_looked_at_it_says_why(application: Application) -> None:
     done = application.run("main", diagnose_issues=True)
     assert done.returncode == 0, done.stdout

@@ -102,6 +102,13 @@ def test_each_action_shows_the_verdict_first_on_80_columns(tmp_path: Path, host:
     assert list((tmp_path / "bin" / "units").iterdir()) == []
 
 
+def test_ways_of_blanks_are_none(tmp_path: Path, host: dict[str, Any]) -> None:
+    code, output = play(tmp_path, {**host, "monitor_webhook": " ", "monitor_command": "  "}, "start")
+    assert (code, shown(output)[0]) == (0, "Monitor of web on box: FAILED"), output
+    (kept,) = tmp_path.glob("state/*/monitor/notify.json")
+    assert json.loads(kept.read_text()) == {}
+
+
 def test_a_wrong_word_fails_with_the_choices(tmp_path: Path, host: dict[str, Any]) -> None:
     code, output = play(tmp_path, host, "begin")
     assert code != 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def variables(folder: Path, **changes: Any) -> dict[str, Any]:
         "verify_before": report_cases.before(),
         "verify_results": report_cases.after(),
         "verify_workers": report_cases.worker_info(2, 362, 402, 0, 0),
-        "monitor_findings": report_cases.monitor(),
+        "monitor_findings": {**report_cases.monitor(), **report_cases.LATER},
         **changes,
     }
 
@@ -142,7 +143,7 @@ def test_a_report_holds_the_run_and_what_the_monitor_saw(tmp_path: Path) -> None
     assert len(report["monitor"]["series"]) == 288
     page = checked((tmp_path / "report" / "droplet.html").read_text())
     for words in (
-        "Everything is proven on the running container",
+        "Nothing failed; 1 not observable",
         "a copy of the new container served from 10:56:05 to 10:56:19 UTC; 0 connections were cut",
         "since then: degraded",
         "Memory against the limit",
@@ -152,7 +153,7 @@ def test_a_report_holds_the_run_and_what_the_monitor_saw(tmp_path: Path) -> None
     ):
         assert words in page.text
     assert len(page.all("svg")) - len([svg for svg in page.all("svg") if "viewbox" in svg]) == 5
-    shown = done.stdout[done.stdout.index("Hot-fix summary") : done.stdout.index("Everything is proven.")].splitlines()
+    shown = done.stdout[done.stdout.index("Hot-fix summary") : done.stdout.index("Nothing failed;")].splitlines()
     assert max(map(_report_text.width, shown)) <= 80
     assert str(tmp_path / "report" / "droplet.html") in "".join(line.strip() for line in shown)
     assert not (tmp_path / "report" / "index.html").exists()
@@ -161,12 +162,43 @@ def test_a_report_holds_the_run_and_what_the_monitor_saw(tmp_path: Path) -> None
 def test_nothing_is_written_without_a_folder_and_in_check_mode(tmp_path: Path) -> None:
     done = play_roles(tmp_path, ["report"], {"droplet": variables(tmp_path, report_dir="")})
     assert done.returncode == 0, done.stdout
-    assert "Everything is proven." in done.stdout and ".html" not in done.stdout
+    assert "Nothing failed; 1 not observable. The monitor says: degraded." in done.stdout
+    assert ".html" not in done.stdout
     assert "Not measured: the journal on the host has no entry of this run" in done.stdout
     done = play_roles(tmp_path, ["report"], {"droplet": variables(tmp_path)}, "--check")
     assert done.returncode == 0, done.stdout
     assert ".html" not in done.stdout[done.stdout.index("Hot-fix summary") :].partition("TASK")[0]
     assert list((tmp_path / "report").iterdir()) == []
+
+
+@pytest.mark.parametrize("named", ["./report", "~/report"])
+def test_a_folder_is_relative_to_where_the_operator_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    plays, started = tmp_path / "plays", tmp_path / "started"
+    plays.mkdir()
+    started.mkdir()
+    monkeypatch.setenv("HOME", str(started))
+    hosts = {name: variables(tmp_path) for name in ("one", "two")}
+    roles = ["report:check", "report", "report:again"]
+    done = play_roles(plays, roles, hosts, "-e", f"report_dir={named}", start=started)
+    assert done.returncode == 0, done.stdout
+    shown = "".join(line.strip() for line in done.stdout.splitlines())
+    assert shown.count(f"{started}/report/one.html") == shown.count(f"{started}/report/index.html") == 2
+    assert len(list((started / "report").iterdir())) == 6
+    assert not (plays / "report").exists()
+
+
+@pytest.mark.parametrize("options", [(), ("--check",)])
+def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path, options: tuple[str, ...]) -> None:
+    folder = tmp_path / "report"
+    done = play_roles(tmp_path, ["report"], {"droplet": variables(tmp_path)}, *options)
+    assert done.returncode == 0, done.stdout
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o750
+    folder.chmod(0o2775)
+    done = play_roles(tmp_path, ["report"], {"droplet": variables(tmp_path)}, *options)
+    assert done.returncode == 0, done.stdout
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o2775
 
 
 def test_a_journal_that_cannot_be_read_does_not_stop_the_report(tmp_path: Path) -> None:
@@ -188,7 +220,7 @@ def test_whatever_an_application_says_stays_text_and_no_secret_is_shown(tmp_path
         report_cases.check("API works", "health", "fail", says),
         report_cases.check("Production settings", "openai_api_key", "action", says),
     ]
-    seen = report_cases.monitor()
+    seen = {**report_cases.monitor(), **report_cases.LATER}
     seen["reasons"] = [says]
     seen["events"] = [{"time": says, "kind": says, "text": says}]
     seen["summary"]["errors"] = {says: 3}
@@ -269,6 +301,7 @@ def test_several_hosts_get_a_page_each_and_an_overview(tmp_path: Path, serial: A
     }
     assert overview["fixed"] is False
     page = checked((folder / "index.html").read_text())
+    assert "not all proven" in page.text and "monitor: degraded" in page.text
     assert "no report: the run failed there before its report" in page.text
     for link in page.all("a"):
         assert checked((folder / str(link["href"])).read_text()).all("a")[0] == {"href": "index.html"}
@@ -276,6 +309,8 @@ def test_several_hosts_get_a_page_each_and_an_overview(tmp_path: Path, serial: A
     last = done.stdout[done.stdout.rindex("Overview of 5 hosts") :].partition("\n\n")[0].splitlines()
     assert max(map(_report_text.width, last)) <= 80
     assert any(line.startswith("?     sick") for line in last)
+    assert any(line.startswith("FAIL  index") for line in last)
+    assert "nothing failed; 1 not observable; the monitor says degraded" in " ".join(" ".join(last).split())
 
 
 def test_a_host_whose_turn_has_not_come_is_named(tmp_path: Path) -> None:
@@ -310,10 +345,21 @@ def test_a_report_is_made_once_more_with_what_the_monitor_has_seen_since(tmp_pat
     assert report["monitor"]["verdict"] == "degraded"
     page = checked((tmp_path / "report" / "droplet.html").read_text())
     assert "checked on 28 November 2026, 10:56 UTC, report of" in page.text
+    assert "since then: degraded" in page.text
     # Without a monitor, and with a journal that has forgotten the run, nothing that was known is lost.
     journal.unlink()
     assert play_roles(tmp_path, ["report:again"], {"droplet": later}).returncode == 0
     assert {**json.loads(file.read_text()), "generated": report["generated"]} == report
+
+
+def test_what_the_monitor_saw_before_the_run_is_not_said_of_what_runs_now(tmp_path: Path) -> None:
+    past = {**report_cases.monitor(), "started_at": "2016-11-28T11:00:00Z", "last_sample_at": "2016-11-29T11:00:00Z"}
+    done = play_roles(tmp_path, ["report"], {"droplet": variables(tmp_path, monitor_findings=past)})
+    assert done.returncode == 0, done.stdout
+    assert "  monitor watched before the run: degraded: 3 workers died" in done.stdout
+    assert "The monitor says" not in done.stdout
+    page = checked((tmp_path / "report" / "droplet.html").read_text())
+    assert "Watched before the run" in page.text and not re.search(r"(?i)since then|! degraded", page.text)
 
 
 def test_what_was_never_reported_is_not_reported_again(tmp_path: Path) -> None:

@@ -375,6 +375,23 @@ def test_the_policy_of_the_runbook_is_no_failure_where_it_was_asked_for(style: s
     assert status(seen)["survives_reboot"] == expected
 
 
+def test_required_values_are_compared_in_the_form_in_which_they_are_written() -> None:
+    seen = {**good(), "required": {"ENVIRONMENT": "production", "DEBUG": False, "PORT": 8000, "HOSTS": ["a", "b"]}}
+    seen["container"]["environment"] |= {"PORT": fingerprint("8000"), "HOSTS": fingerprint('["a","b"]')}
+    checks = {check["check"]: check for check in _checks.judge(seen)}
+    assert checks["production_settings"]["status"] == "pass"
+    assert "DEBUG=false, PORT=8000" in checks["production_settings"]["evidence"]
+    seen["container"]["environment"]["DEBUG"] = fingerprint("true")
+    assert status(seen)["production_settings"] == "fail"
+
+
+@pytest.mark.parametrize(("value", "expected"), [("x", "pass"), ("", "fail"), (None, "fail")])
+def test_null_requires_any_value(value: str | None, expected: str) -> None:
+    seen = {**good(), "required": {"REGION": None}}
+    seen["container"]["environment"] |= {} if value is None else {"REGION": fingerprint(value)}
+    assert status(seen)["production_settings"] == expected
+
+
 @pytest.mark.parametrize(
     "container", [{"exists": False, "container": None}, {"exists": True, "container": {"status": "exited"}}]
 )

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import pytest
-from ansible_collections.composeops.hotfix.plugins.module_utils._health import ask, holding, is_healthy
+from ansible_collections.composeops.hotfix.plugins.module_utils._health import ask, holding, is_healthy, post
 
 TOKEN = "T0ken-in-the-address-1234567890"
 
@@ -19,8 +21,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Answers by the path, and keeps what was posted."""
 
     posted: ClassVar[list[tuple[str, bytes]]] = []
+    users: ClassVar[list[str | None]] = []
 
     def do_GET(self) -> None:
+        self.users.append(self.headers["Authorization"])
         status = int(self.path.strip("/").split("?")[0] or 200)
         self.send_response(status)
         if status == 302:
@@ -30,6 +34,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.users.append(self.headers["Authorization"])
         self.posted.append((self.headers["Content-Type"], body))
         self.send_response(204)
         self.end_headers()
@@ -57,8 +62,107 @@ def test_a_redirect_is_followed_and_no_proxy_is_used(server: str, monkeypatch: p
 
 
 def test_what_is_posted_arrives(server: str) -> None:
-    assert ask(f"{server}/hook", timeout=5, data=b'{"text": "x"}', content_type="application/json") == (204, "")
+    assert post(f"{server}/hook", b'{"text": "x"}', timeout=5, content_type="application/json") == ""
     assert Handler.posted[-1] == ("application/json", b'{"text": "x"}')
+
+
+@pytest.mark.parametrize("send", [lambda url: ask(url, timeout=5)[0] == 200, lambda url: posted(url) == ""])
+def test_a_user_and_password_in_the_address_are_sent_as_a_header(server: str, send: Callable[[str], bool]) -> None:
+    assert send(server.replace("//", "//us%40er:pa%3Ass@") + "/200")
+    assert Handler.users[-1] == "Basic dXNAZXI6cGE6c3M="
+
+
+def test_a_redirect_does_not_carry_the_password_on(server: str) -> None:
+    assert ask(server.replace("//", "//user:pass@") + "/302", timeout=5)[0] == 200
+    assert Handler.users[-2:] == ["Basic dXNlcjpwYXNz", None]
+
+
+def posted(url: str) -> str:
+    return post(url, b"{}", timeout=1, content_type="application/json")
+
+
+Serve = Callable[..., str]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Makes servers that send these bytes at once, then some one by one, and let go at the end of the test."""
+    end, sockets = threading.Event(), []
+
+    def answer(listening: socket.socket, reply: bytes, dripping: int) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _place = listening.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(reply)
+                    for _byte in range(dripping):
+                        if not end.wait(0.1):
+                            connection.sendall(b" ")
+
+    def made(reply: bytes, dripping: int = 0) -> str:
+        listening = socket.create_server(("127.0.0.1", 0))
+        sockets.append(listening)
+        threading.Thread(target=answer, args=(listening, reply, dripping), daemon=True).start()
+        return f"http://127.0.0.1:{listening.getsockname()[1]}/{TOKEN}"
+
+    yield made
+    end.set()
+    for listening in sockets:
+        listening.close()
+
+
+STALLED = b"HTTP/1.1 503 X\r\nContent-Length: 1000\r\n\r\nabc"
+CUT = b"HTTP/1.1 500 X\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nabc"
+GOOD = b"HTTP/1.1 200 X\r\nContent-Length: 1000\r\n\r\n{"
+
+
+@pytest.mark.parametrize(
+    ("reply", "dripping", "answer"),
+    [
+        (STALLED, 100, (503, "")),
+        (CUT, 0, (500, "")),
+        (GOOD, 100, (0, "no answer: timed out")),
+        (b"HTTP/1.1 200 X\r\nX-A: ", 100, (0, "no answer: timed out")),
+    ],
+)
+def test_an_answer_that_breaks_off_or_never_ends(
+    serve: Serve, reply: bytes, dripping: int, answer: tuple[int, str]
+) -> None:
+    begun = time.monotonic()
+    assert ask(serve(reply, dripping), timeout=0.5) == answer
+    assert time.monotonic() - begun < 2
+
+
+@pytest.mark.parametrize(
+    ("reply", "dripping", "problem"),
+    [
+        (STALLED, 100, "HTTP 503"),
+        (CUT, 0, "HTTP 500"),
+        (GOOD, 100, ""),
+        (GOOD.replace(b"200", b"204"), 0, ""),
+        (b"HTTP/1.1 304 X\r\n\r\n", 0, "HTTP 304"),
+    ],
+)
+def test_what_is_posted_is_taken_by_the_first_line_of_the_answer(
+    serve: Serve, reply: bytes, dripping: int, problem: str
+) -> None:
+    assert posted(serve(reply, dripping)) == problem
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(
+    ("scheme", "place"), [("https", "an address of https"), ("http", "another address"), ("x", "another address")]
+)
+def test_a_redirect_is_no_taking(serve: Serve, server: str, status: int, scheme: str, place: str) -> None:
+    before = len(Handler.users)
+    target = f"{server}/200".replace("http:", f"{scheme}:")
+    reply = f"HTTP/1.1 {status} X\r\nLocation: {target}?{TOKEN}\r\nContent-Length: 0\r\n\r\n"
+    problem = posted(serve(reply.encode()))
+    assert problem == (
+        f"HTTP {status}: it redirects to {place}, which is not followed. Give the address that it leads to"
+    )
+    assert len(Handler.users) == before
 
 
 @pytest.mark.parametrize(

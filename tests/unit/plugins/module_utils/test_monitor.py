@@ -150,6 +150,19 @@ def test_missed_samples_are_told_and_many_of_them_are_a_doubt() -> None:
     assert watch.verdict == ("healthy", [])
 
 
+@pytest.mark.parametrize(
+    ("before", "seconds", "after"), [(300, 305, 10), (10, 305, 300), (10, 19, 10), (300, 539, 240)]
+)
+def test_a_timer_that_begins_anew_makes_no_sample_a_missed_one(before: int, seconds: int, after: int) -> None:
+    watch = Watch(interval=float(before))
+    watch.settings["interval"] = float(after)
+    watch.state["timer_anew"] = True
+    assert watch.look(seconds) == []
+    assert watch.look(after) == []
+    assert watch.state["tally"]["missed"] == 0
+    assert watch.look(5 * after)[0].startswith("No sample for")
+
+
 # --- deaths ----------------------------------------------------------------------------------------------------------
 
 
@@ -333,8 +346,22 @@ def test_a_blip_degrades_and_an_outage_fails() -> None:
         "failed",
         ["It is not healthy since 2025-10-18T12:03:00Z, for 2 min.", "4 of 6 samples were not healthy."],
     )
-    watch.look(60)
-    assert watch.verdict[1][0] == "It was not healthy from 2025-10-18T12:03:00Z on, for 3 min."
+    assert watch.look(60) == ["Healthy again, after 3 min."]
+    assert watch.verdict[1][0] == "It was not healthy from 2025-10-18T12:03:00Z on, for 2 min."
+
+
+def test_one_bad_sample_is_no_outage_however_far_the_next_one_is() -> None:
+    watch = Watch(interval=300.0)
+    watch.look(300, health=SICK)
+    watch.look(300)
+    assert watch.verdict == ("degraded", ["1 of 3 samples was not healthy."])
+    watch.look(300, health=SICK)
+    watch.look(300, health=SICK)
+    assert watch.verdict[0] == "failed"
+    assert watch.verdict[1][0] == "It is not healthy since 2025-10-18T12:15:00Z, for 5 min."
+    hasty = Watch(outage=0)
+    hasty.look(60, health=SICK)
+    assert hasty.verdict[0] == "failed"
 
 
 def test_a_container_that_ended_or_is_not_there_is_named() -> None:
@@ -501,11 +528,97 @@ def test_the_command_is_no_shell_and_what_it_says_is_masked() -> None:
     assert ran[0][1].startswith("web of /p on h failed at now.\n\n- why\n")
     assert done == {"command": 1}
     assert problems == [f"command: mail ended with 3: cannot reach smtp with {fingerprint('secret-word-123')}"]
-    done, problems = notify.send({"command": "x"}, {"command": 5}, about, ["why"], [], run=run)
-    assert (done, problems, len(ran)) == ({"command": 5}, [], 1)
-    assert notify.pending({"command": "x"}, {"command": 5}) is False
-    assert notify.pending({"command": "x"}, {"command": -1}) is False
-    assert notify.pending({"command": ""}, {}) is False
+
+
+@pytest.mark.parametrize("command", ["", "  ", "''", "'x", "a\0b"])
+def test_a_command_that_no_start_would_have_taken_is_a_problem_and_no_crash(command: str) -> None:
+    about = {"host": "h", "project_src": "/p", "service": "web", "time": "now"}
+    done, (problem,) = notify.send({"command": command}, {}, about, ["why"], [])
+    assert (done, problem.startswith("command: ")) == ({"command": 1}, True)
+
+
+@pytest.mark.parametrize(
+    ("done", "again", "elapsed", "ways"),
+    [
+        ({}, {}, 0.0, ["command", "webhook"]),
+        ({"command": -1}, {}, 0.0, ["webhook"]),
+        ({"command": -1, "webhook": 3}, {"webhook": 120.0}, 119.0, []),
+        ({"command": -1, "webhook": 3}, {"webhook": 120.0}, 120.0, ["webhook"]),
+        # As a watch before this version left it, which tried five times at most.
+        ({"command": 5, "webhook": -1}, {}, 9.0, ["command"]),
+    ],
+)
+def test_a_way_is_tried_again_in_its_time(
+    done: dict[str, int], again: dict[str, float], elapsed: float, ways: list[str]
+) -> None:
+    told = {"webhook": "https://x", "command": "x", "other": ""}
+    assert list(notify.due(told, done, again, elapsed)) == ways
+
+
+def test_the_distance_of_tries_grows_up_to_an_hour() -> None:
+    assert [notify.wait(tries) for tries in range(1, 9)] == [30, 60, 120, 240, 480, 960, 1920, 3600]
+    assert notify.wait(10_000) == 3600
+
+
+def test_what_became_of_a_way_is_forgotten_with_the_way() -> None:
+    state = {"notified": {"webhook": 4, "command": -1}, "tell_at": {"webhook": 9.0, "command": 3.0}, "elapsed": 5.0}
+    assert notify.forget(state, {"webhook": "a", "command": "b"}, {"webhook": "c", "command": "b"}) == {
+        "notified": {"command": -1},
+        "tell_at": {"command": 3.0},
+        "elapsed": 5.0,
+    }
+    assert notify.forget({}, {}, {"webhook": "c"}) == {"notified": {}, "tell_at": {}}
+
+
+@pytest.mark.parametrize(
+    ("ways", "message"),
+    [
+        ({"webhook": "https://"}, "webhook is no address of http or https"),
+        ({"webhook": "https://:443/x"}, "webhook is no address of http or https"),
+        ({"webhook": "https://host:port/x"}, "webhook is no address of http or https"),
+        ({"webhook": "https://[::1/x"}, "webhook is no address of http or https"),
+        ({"webhook": "https://host/\u00fc"}, "webhook is no address of http or https"),
+        ({"webhook": " "}, "webhook is no address of http or https"),
+        ({"command": "  "}, "command names no program. Begin it with one, or leave it out."),
+        ({"command": "'' x"}, "command names no program"),
+        (
+            {"command": "mail -s x ops@example.org"},
+            "command begins with a program that this host does not have. Install",
+        ),
+        ({"command": "KEY=x tell"}, "command begins with a program that this host does not have"),
+        ({"command": "bin/tell"}, "command begins with a program that this host does not have"),
+        ({"command": "/nonexistent/tell"}, "command begins with a program that this host does not have"),
+        ({"webhook": "https://user:pass@host:8443/x?y=z"}, ""),
+        ({"webhook": "HTTP://[::1]:8080/"}, ""),
+        ({"command": "tell 'a b'", "webhook": ""}, ""),
+    ],
+)
+def test_a_way_that_cannot_work_is_refused_at_the_start(tmp_path: Path, ways: dict[str, str], message: str) -> None:
+    program = tmp_path / "bin" / "tell"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    path = f"/nonexistent:{program.parent}"
+    notify.check({"command": str(program)}, path)
+    if not message:
+        notify.check(ways, path)
+        return
+    with pytest.raises(HotfixError) as raised:
+        notify.check(ways, path)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("done", "path"),
+    [
+        (Completed(0, "LANG=C\nPATH=/opt/bin:/bin\n", ""), "/opt/bin:/bin"),
+        (Completed(0, "PATH=$'/a b'\n", ""), units.PATH),
+        (Completed(1, "PATH=/x\n", "no"), units.PATH),
+        (Completed(0, "", ""), units.PATH),
+    ],
+)
+def test_where_units_look_for_programs_is_for_the_service_manager_to_say(done: Completed, path: str) -> None:
+    assert units.Systemd(run=lambda *_words, **_options: done).path() == path
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,11 @@ from ansible_collections.composeops.hotfix.plugins.module_utils import (
     _report_table,
     _report_text,
     _report_timeline,
+    _report_verdict,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report_cases import COPY, MIB, entry
+from report_cases import COPY, MIB, WORKERS, entry
 
 DOCS = Path(__file__).resolve().parents[4] / "docs"
 SCHEMA = json.loads((DOCS / "report.schema.json").read_text(encoding="utf-8"))
@@ -394,7 +395,7 @@ class TestPage:
             view = _report_page.page(report_cases.report(**changes))
             return {figure["label"]: html.unescape(figure["value"]) for figure in view["counts"]}
 
-        assert told() == {"Issues fixed": "4 of 5", "Not proven": "0", "Interruption": "none known", "Left to do": "4"}
+        assert told() == {"Issues fixed": "4 of 5", "Not proven": "1", "Interruption": "none known", "Left to do": "4"}
         assert told(journal={"entries": report_cases.recreate()})["Interruption"] == "≤ 5.6 s"
         assert told(journal={})["Interruption"] == "not measured"
 
@@ -414,7 +415,7 @@ class TestPage:
         assert len(view["rows"]) == len(seen["series"])
         assert {row["up"] for row in view["rows"]} == {"yes", "no", "not asked"}
         assert sum(int(row["deaths"]) for row in view["rows"] if row["happened"]) == 3
-        assert (view["state"], view["word"]) == ("action", "degraded")
+        assert (view["badge"]["state"], view["badge"]["word"]) == ("action", "degraded")
         assert "8400 samples, 240 missed." in view["span"]
 
 
@@ -532,6 +533,110 @@ class TestDrawings:
         assert drawing["rows"][0]["limit"] is None
         plain = report_cases.report(findings={}, workers={}, container={"memory": free["memory"]})["memory"]
         assert plain["before"] is None and plain["after"]["workers"] == [] and plain["after"]["usage"] == 300 * MIB
+
+
+def told(*statuses: str, monitor: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A report on checks with these statuses, with what the monitor saw."""
+    results = [report_cases.check("API works", f"check_{at}", status, "x") for at, status in enumerate(statuses)]
+    summary = _checks.summarise(results, [], "droplet")
+    return _report_document.document(summary, {"time": "2026-11-28T10:56:46Z", "monitor": monitor or {}})
+
+
+def seen(verdict: str, started: str = "11:00", last: str = "12:00") -> dict[str, Any]:
+    """What the monitor saw on the day of the report."""
+    return {
+        **report_cases.monitor(4),
+        "verdict": verdict,
+        "started_at": f"2026-11-28T{started}:00Z",
+        "last_sample_at": f"2026-11-28T{last}:00Z",
+    }
+
+
+BEFORE, ACROSS, SINCE = ("09:00", "10:00"), ("09:00", "12:00"), ("11:00", "12:00")
+PROVEN = "Everything is proven on the running container"
+
+
+class TestVerdict:
+    @pytest.mark.parametrize(
+        ("statuses", "fixed", "proven", "line", "badge"),
+        [
+            (["pass", "action"], True, True, "Everything is proven.", ("pass", PROVEN)),
+            (
+                ["pass", "not observable", "not enforced", "not observable"],
+                True,
+                False,
+                "Nothing failed; 2 not observable, 1 not enforced.",
+                ("unknown", "Nothing failed; 2 not observable, 1 not enforced"),
+            ),
+            ([], True, False, "Nothing was checked.", ("unknown", "Nothing was checked")),
+            (
+                ["fail", "not observable"],
+                False,
+                False,
+                "NOT everything is proven; see above.",
+                ("fail", "Not everything is proven"),
+            ),
+        ],
+    )
+    def test_all_is_proven_only_where_all_was_checked(
+        self, statuses: list[str], fixed: bool, proven: bool, line: str, badge: tuple[str, str]
+    ) -> None:
+        report = told(*statuses)
+        assert (report["fixed"], _report_verdict.proven(report)) == (fixed, proven)
+        assert _report_table.summary_table(report)[-1] == line
+        shown = _report_page.page(report)["verdict"]
+        assert (shown["state"], shown["word"]) == badge
+        overview = _report_document.overview({"a": report}, ["a"], "")
+        assert (overview["fixed"], overview["hosts"][0]["proven"]) == (fixed, proven)
+        page = _report_page.overview_page(overview)
+        assert (page["verdict"]["state"] == "pass", page["hosts"][0]["word"] == "proven") == (proven, proven)
+        assert page["hosts"][0]["note"] == ("" if proven else overview["hosts"][0]["text"])
+
+    def test_an_issue_that_was_checked_before_only_is_not_proven(self) -> None:
+        both = [report_cases.check("API works", "health", "pass", "x")]
+        summary = _checks.summarise(both, [*both, report_cases.check(WORKERS, "no_oom_kill", "pass", "x")], "droplet")
+        assert _report_table.summary_table(summary)[-1] == "Nothing failed; 1 not observable."
+
+    @pytest.mark.parametrize("verdict", ["healthy", "degraded", "failed", "unknown"])
+    @pytest.mark.parametrize(
+        ("times", "when", "counts"),
+        [
+            (BEFORE, "Watched before the run", False),
+            (ACROSS, "Watched since before the run", True),
+            (SINCE, "Since then", True),
+        ],
+    )
+    def test_the_monitor_speaks_of_the_time_in_which_it_watched(
+        self, verdict: str, times: tuple[str, str], when: str, counts: bool
+    ) -> None:
+        report = told("pass", monitor=seen(verdict, *times))
+        bad = counts and verdict in ("degraded", "failed")
+        lines = _report_table.summary_table(report)
+        head = "" if times is SINCE else f"{when.lower()}: "
+        assert any(line.startswith(f"  monitor {head}{verdict}") for line in lines)
+        expected = f"Everything was proven by the run. The monitor says: {verdict}." if bad else "Everything is proven."
+        assert lines[-1] == expected
+        view = _report_page.page(report)
+        assert view["monitor"]["when"] == when
+        assert (view["monitor"]["badge"] or {}).get("word") == (verdict if counts else None)
+        assert view["verdict"]["word"] == (PROVEN.replace("is", "was", 1) if bad else PROVEN)
+        (host,) = _report_document.overview({"a": report}, ["a"], "")["hosts"]
+        assert host["monitor"] == (verdict if counts else None)
+        assert host["text"] == (f"everything was proven; the monitor says {verdict}" if bad else "everything is proven")
+
+    @pytest.mark.parametrize(("verdict", "mark"), [("failed", "FAIL"), ("degraded", "!"), ("healthy", "ok")])
+    def test_the_overview_shows_what_the_monitor_says(self, verdict: str, mark: str) -> None:
+        found = _report_document.overview({"a": told("pass", monitor=seen(verdict))}, ["a"], "2026-11-28T12:00:00Z")
+        (line,) = _report_document.overview_table(found)[2:]
+        assert line.startswith(f"{mark:<6}a ")
+        assert (f"the monitor says {verdict}" in line) is (mark != "ok")
+        page = _report_page.overview_page(found)
+        assert page["hosts"][0]["since"]["word"] == verdict
+        assert (f"the monitor says {verdict} of 1 host" in page["verdict"]["word"]) is (mark != "ok")
+
+    def test_what_fails_and_what_the_monitor_says_are_both_told(self) -> None:
+        lines = _report_table.summary_table(told("fail", monitor=seen("failed")))
+        assert lines[-1] == "NOT everything is proven; see above. The monitor says: failed."
 
 
 class TestOverview:

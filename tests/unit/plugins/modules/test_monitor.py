@@ -77,6 +77,18 @@ def test_other_settings_change_the_watch_that_runs(host: Host) -> None:
     assert host.start(interval="2s", duration="2h")["changed"] is False
 
 
+def test_a_shorter_interval_makes_no_samples_missed_ones(host: Host) -> None:
+    host.start(interval="5m")
+    clock = host.state()["clock"]
+    host.state(clock={**clock, "wall": clock["wall"] - 290, "uptime": clock["uptime"] - 290})
+    host.start(interval="10s")
+    assert (host.info()["verdict"], host.info()["reasons"]) == ("healthy", [])
+    host.sample()
+    host.sample()
+    found = host.info()
+    assert (found["verdict"], found["missed"], found["events"]) == ("healthy", 0, [])
+
+
 def test_a_timer_that_somebody_took_away_is_brought_back_and_the_watch_goes_on(host: Host) -> None:
     host.start()
     host.sample()
@@ -186,21 +198,47 @@ def test_an_unhealthy_application_fails_after_a_while_and_somebody_is_told_once(
 
 def test_a_notification_that_fails_is_an_event_tried_again_and_stops_nothing(host: Host) -> None:
     Hook.status = 500
-    host.start(outage=0, webhook=f"http://127.0.0.1:{host.port}/{TOKEN}", command="/nonexistent/mail ops@example.org")
+    program = host.bin / "tell"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    host.start(outage=0, webhook=f"http://127.0.0.1:{host.port}/{TOKEN}", command=f"{program} ops@example.org")
+    program.unlink()
     Hook.healthy = False
-    for _attempt in range(7):
+    for _sample in range(3):
+        host.sample()
+    assert len(Hook.posted) == 1
+    for later in (60.0, 3000.0):
+        host.state(elapsed=host.state()["elapsed"] + later)
         host.sample()
     found = host.info()
     texts = [event["text"] for event in found["events"] if event["kind"] == "error"]
-    assert len(Hook.posted) == 5 and len(texts) == 10
+    assert len(Hook.posted) == 3 and len(texts) == 6
     assert "The failure could not be told by webhook: HTTP 500." in texts
-    assert (
-        "The failure could not be told by command: /nonexistent/mail cannot be run: No such file or directory." in texts
-    )
-    assert (found["notified"], found["samples"]) == ([], 8)
+    assert f"The failure could not be told by command: {program} cannot be run: No such file or directory." in texts
+    assert (found["notified"], found["samples"]) == ([], 6)
     for path in host.home.rglob("*"):
         if path.is_file() and path.name != "notify.json" and path.suffix != ".pyc":
             assert TOKEN not in path.read_text()
+    # The last sample tries once more, whenever it would be its time.
+    host.state(elapsed=3600.0, tell_at={"webhook": 9999.0, "command": 9999.0})
+    host.sample()
+    assert (len(Hook.posted), host.info()["status"]) == (4, "ended")
+
+
+def test_an_address_that_was_corrected_is_told_at_once_and_the_other_way_is_not_told_again(host: Host) -> None:
+    Hook.status = 500
+    program, told = host.bin / "tell", host.folder / "told"
+    program.write_text(f"#!/bin/sh\necho once >> {told}\n")
+    program.chmod(0o755)
+    host.start(outage=0, webhook=f"http://127.0.0.1:{host.port}/{TOKEN}", command=str(program))
+    Hook.healthy = False
+    host.sample()
+    Hook.status = 200
+    again = host.start(outage=0, webhook=f"http://127.0.0.1:{host.port}/{TOKEN}-2", command=str(program))
+    assert (again["changed"], again["new"]) == (True, False)
+    host.sample()
+    assert [one["path"] for one in Hook.posted] == [f"/{TOKEN}", f"/{TOKEN}-2"]
+    assert (host.info()["notified"], told.read_text()) == (["command", "webhook"], "once\n")
 
 
 def test_the_address_of_the_hook_is_in_one_private_file_only(host: Host) -> None:
@@ -334,6 +372,8 @@ def test_a_first_sample_that_fails_leaves_no_units(host: Host) -> None:
         ({"timeout": 60}, "timeout is 60"),
         ({"webhook": f"x:{TOKEN}"}, "webhook is no address of http or https"),
         ({"command": f"mail 'x {TOKEN}"}, "command has quotes that do not match"),
+        ({"command": "''"}, "command names no program"),
+        ({"command": f"no-such-mail {TOKEN}"}, "command begins with a program that this host does not have"),
         ({"patterns": [{"name": "a", "regex": "("}]}, "regex of pattern a"),
         ({"state": "paused"}, "state"),
     ],

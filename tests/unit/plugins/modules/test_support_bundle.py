@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
 
 Run = Callable[..., dict[str, Any]]
 
@@ -25,13 +26,33 @@ COMPOSE = """\
 services:
   web:
     build: .
-    env_file: .env
+    env_file: [.env, .envs/.production/.django, {path: settings.txt, format: raw}]
     environment:
       SMTP_PASSWORD: canary-smtp-pw
+      ALERT_WEBHOOK_URL: https://hooks.example.org/services/canary-hook
+    labels:
+      traefik.http.middlewares.a.basicauth.users: "admin:canary-user"
+  redis:
+    image: redis
+    command:
+      - redis-server
+      - --requirepass
+      - Sh0rt
+    healthcheck:
+      test: ["CMD", "redis-cli", "-a", "canary-check", "ping"]
 """
+NOTIFY = {
+    "webhook": "https://hooks.slack.com/services/T01/B02/canary3dE5",
+    "command": "curl -u ops:canary-pw https://ntfy.example.org/canary-topic",
+}
+PRIVATE_KEY = ["-----BEGIN PRIVATE KEY-----", "canary+QIBADANBgkqhkiG9w", "-----END PRIVATE KEY-----"]
 LOG = """\
 2025-10-18T02:00:02.000000000Z using canary-key-Zq8Xw2 at redis://:canary-redis-pw@redis:6379/0
 2025-10-18T02:00:01.000000000Z token=canaryTokenOfSomebodyElse1
+"""
+LOG_OF_TOLD = """\
+2025-10-18T02:00:03.000000000Z cannot post to /services/T01/B02/canary3dE5: ops, canary-pw, canary-topic
+2025-10-18T02:00:04.000000000Z canary-user asked with canary-check, Sh0rt is a short one
 """
 
 
@@ -42,6 +63,9 @@ def project(engine: Any, tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / ".env").write_text(ENV)
     (folder / "compose.yml").write_text(COMPOSE)
+    (folder / ".envs" / ".production").mkdir(parents=True)
+    (folder / ".envs" / ".production" / ".django").write_text("SITE=canary-site\n")
+    (folder / "settings.txt").write_text('NAME="canary name"\n')
     (folder / "Dockerfile").write_text('FROM scratch\nENV API_TOKEN="canaryDocker7wZr5tY8"\n')
     state = tmp_path / "state" / "shop"
     (state / "snapshots" / "5f0c1d9a").mkdir(parents=True)
@@ -50,9 +74,13 @@ def project(engine: Any, tmp_path: Path) -> Path:
     (state / "journal.jsonl").write_text(
         '{"action": "healthy", "result": "canary-redis-pw"}\nbroken canary-key-Zq8Xw2\n'
     )
+    (state / "monitor").mkdir()
+    (state / "monitor" / "notify.json").write_text(json.dumps(NOTIFY))
     inspect = engine.inspect
     inspect["Config"]["Env"] = [f"{name}={value}" for name, value in SECRETS.items()] + ["ENVIRONMENT=production"]
-    inspect["Config"]["Cmd"] = ["uvicorn", "--token=canaryCommand5tY8uI1oP3"]
+    inspect["Config"]["Cmd"] = ["uvicorn", "--token=canaryCommand5tY8uI1oP3", "--password", "Sh0rt", "--verbose"]
+    inspect["Args"] = ["redis-cli", "-a", "canary-check"]
+    inspect["Config"]["Labels"] |= {"a.digestauth.users": "bob:canary-bob", "app.api-key": "canary-label"}
     label = "com.docker.compose."
     inspect["Config"]["Labels"] |= {f"{label}project.working_dir": str(folder), f"{label}service": "web"}
     engine.answers = {
@@ -112,8 +140,33 @@ def test_all_of_it_is_there_and_nothing_of_it_is_secret(engine: Any, run_module:
         "2025-10-18T02:00:02.",
     ]
     assert json.loads(found["state/journal.jsonl"].splitlines()[0])["action"] == "healthy"
+    assert inspected["Config"]["Cmd"][2:] == ["--password", "***", "--verbose"]
     assert "SMTP_PASSWORD: sha256:" in found["project/compose.yml"]
+    assert "      - --requirepass\n      - ***\n" in found["project/compose.yml"]
+    assert found["project/.envs/.production/.django"].startswith("SITE=sha256:")
+    # A raw reader keeps the quotes.
+    assert found["project/settings.txt"] == f"NAME={fingerprint(chr(34) + 'canary name' + chr(34))}\n"
+    assert json.loads(found["state/monitor/notify.json"]) == {
+        name: fingerprint(value) for name, value in NOTIFY.items()
+    }
     assert "VALID_API_KEYS='sha256:" in found["project/.env"]
+
+
+def test_what_the_files_and_the_monitor_hold_is_masked_in_the_logs(engine: Any, run_module: Run, project: Path) -> None:
+    lines = [f"2025-10-18T02:00:05.00000000{number}Z {line}" for number, line in enumerate(PRIVATE_KEY)]
+    engine.answers["logs"] = {"stdout": LOG_OF_TOLD, "stderr": "\n".join([*lines, ""])}
+    found = texts(collected(engine, run_module, project)["dest"])
+    (log,) = [text for name, text in found.items() if name.startswith("logs/")]
+    assert "canary" not in log
+    assert "cannot post to " in log and "Sh0rt is a short one" in log
+    assert log.endswith("BEGIN PRIVATE KEY-----***-----END PRIVATE KEY-----\n")
+
+
+def test_a_damaged_file_of_the_monitor_is_not_shown(engine: Any, run_module: Run, project: Path) -> None:
+    (project.parent / "state" / "shop" / "monitor" / "notify.json").write_text('{"webhook": "https://x/canary')
+    found = texts(collected(engine, run_module, project)["dest"])
+    assert found["state/monitor/notify.json"].startswith("(could not be read: ")
+    assert "canary" not in found["state/monitor/notify.json"]
 
 
 def test_only_the_last_lines_of_a_log_are_taken(engine: Any, run_module: Run, project: Path) -> None:
