@@ -149,7 +149,11 @@ def test_relative_places_are_seen_from_where_the_operator_is(fleet: Fleet) -> No
     start = fleet.folder / "operator"
     (start / "handoff").mkdir(parents=True)
     (start / "handoff").chmod(0o755)
-    places = {"api_keys_handoff_dir": "./handoff", "api_keys_mobile_config": "mobile.env"}
+    places = {
+        "api_keys_handoff_dir": "./handoff",
+        "api_keys_mobile_config": "mobile.env",
+        "api_keys_vault_password_file": f"../{fleet.password.name}",
+    }
     assert changes(fleet.run(start=start, **fleet.everywhere(**places))) > 0
     (key,) = fleet.keys("a")
     (file,) = (start / "handoff").iterdir()
