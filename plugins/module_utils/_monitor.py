@@ -127,6 +127,7 @@ class Seen(NamedTuple):
     :ivar run: the run of this collection that was at work since the last sample; empty when there was none.
     :ivar container: None when there is none, or the engine does not answer.
     :ivar health: None when no address was given.
+    :ivar unkept: why what is seen cannot be kept; empty when it can.
     """
 
     engine: str = ""
@@ -137,6 +138,7 @@ class Seen(NamedTuple):
     figures: Figures | None = None
     log: Log = Log()
     disk_percent: float | None = None
+    unkept: str = ""
 
 
 class Judged(NamedTuple):
@@ -234,6 +236,7 @@ def fresh(began: float) -> dict[str, Any]:
         "bad": None,
         "high": [],
         "log_problem": "",
+        "unkept": "",
         "tally": {
             "samples": 0,
             "missed": 0,
@@ -253,6 +256,7 @@ def fresh(began: float) -> dict[str, Any]:
             "policies": 0,
             "memory": {"peak": None, "limit": None, "percent": None},
             "disk_percent": None,
+            "unkept": {"samples": 0, "why": ""},
             "cpu": 0.0,
             "rss": 0,
         },
@@ -294,6 +298,7 @@ class _Sample:
         self._health()
         self._log()
         self._disk()
+        self._keeping()
         return Judged(self._line(), self.events, self.state)
 
     def _tell(self, kind: str, text: str) -> None:
@@ -512,6 +517,16 @@ class _Sample:
             self.tally["disk_percent"] = max(self.tally["disk_percent"] or 0.0, percent)
             self._high("disk", "disk", percent, self.settings["disk_percent"], "The disk is filling up")
 
+    def _keeping(self) -> None:
+        why, unkept = self.seen.unkept, self.tally.setdefault("unkept", {"samples": 0, "why": ""})
+        if why:
+            unkept.update(samples=unkept["samples"] + 1, why=why)
+            if why != self.state.get("unkept"):
+                self._tell("error", f"What is seen cannot be kept: {why.rstrip('.')}.")
+        elif self.state.get("unkept"):
+            self._tell("error", "What is seen can be kept again.")
+        self.state["unkept"] = why
+
     def _line(self) -> dict[str, Any]:
         seen, figures, box = self.seen, self.seen.figures, self.seen.container
         errors = {} if self.planned else {name: found.number for name, found in seen.log.found.items() if found.number}
@@ -654,6 +669,10 @@ def _doubts(settings: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
         reasons.append(f"The disk was {percent:g} % full.")
     if state["log_problem"]:
         reasons.append(f"The container's log cannot be read: {state['log_problem'].rstrip('.')}.")
+    unkept = tally.get("unkept")
+    if unkept and unkept["samples"]:
+        number = plural(unkept["samples"], "sample")
+        reasons.append(f"What was seen in {number} could not be kept: {unkept['why'].rstrip('.')}.")
     due = tally["samples"] + tally["missed"]
     if tally["missed"] > 1 and 100 * tally["missed"] > MISSED * due:
         reasons.append(f"{tally['missed']} of {plural(due, 'sample')} were missed: host or timer was down.")

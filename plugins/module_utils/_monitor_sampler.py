@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Callable
 
 from ansible_collections.composeops.hotfix.plugins.module_utils import (
@@ -324,23 +325,23 @@ def sample(
 ) -> None:
     """Take a sample, and end the watch when its time is over. The caller holds the folder.
 
-    :raises HotfixError: when the files of the watch cannot be used.
+    :raises HotfixError: when the files of the watch cannot be used; where they cannot be written, at the end.
     """
     settings, folder = store.load(home, store.SETTINGS), os.path.dirname(home)
     if settings is None:
         raise HotfixError("there is no watch here", path=home, remedy="Run playbook monitor with monitor_action=start")
     systemd = systemd or Systemd(settings["unit_dir"])
-    state = store.load(home, store.STATE) or mon.fresh(time.time())
+    state = store.recall(home) or mon.fresh(time.time())
     if state.get("ended") or state.get("stopped"):
         clean_up(home, folder, systemd)
         return
     torn = bool(state.get("open"))
-    store.save(home, store.STATE, {**state, "open": True})
+    problem = _tried(partial(store.remember, home, {**state, "open": True}))
     if torn and state.get("log"):
         # A sample was ended before it was through, perhaps by the log that it could not cope with.
         state["log"] = {**state["log"], "since": _rfc3339(time.time() - settings["interval"])}
     look = Look(settings, state, folder, docker or Docker(timeout=PATIENCE))
-    seen = look.seen()
+    seen = look.seen()._replace(unkept=problem.message if problem is not None else "")
     judged = mon.judge(settings, state, seen, now())
     state, events = judged.state, judged.events
     if torn:
@@ -353,13 +354,30 @@ def sample(
     if not mon.left(settings, state):
         state["ended"] = mon.instant(time.time())
     state["open"] = False
-    store.save(home, store.STATE, state)
-    store.append(home, store.SAMPLES, [{**judged.sample, "cost": cost}])
-    store.append(home, store.EVENTS, events)
+    after = _tried(
+        partial(store.remember, home, state),
+        partial(store.append, home, store.SAMPLES, [{**judged.sample, "cost": cost}]),
+        partial(store.append, home, store.EVENTS, events),
+    )
     if state.get("ended"):
         with contextlib.suppress(HotfixError):
             _journal.append(folder, "monitor ended", result=state["verdict"], run="")
         clean_up(home, folder, systemd)
+    # What could not be written must not keep anybody from being told.
+    for error in (problem, after):
+        if error is not None:
+            raise error
+
+
+def _tried(*writes: Callable[[], None]) -> HotfixError | None:
+    """Do each of these; what went wrong first, None when nothing did."""
+    problems = []
+    for write in writes:
+        try:
+            write()
+        except HotfixError as error:
+            problems.append(error)
+    return problems[0] if problems else None
 
 
 def clean_up(home: str, folder: str, systemd: Systemd) -> None:

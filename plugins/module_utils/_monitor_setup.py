@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -55,7 +56,9 @@ def look(home: str, systemd: Systemd) -> Watch:
     """
     name = unit_name(os.path.dirname(home))
     settings, active = store.load_quietly(home, store.SETTINGS), systemd.active(name)
-    state = store.load_quietly(home, store.STATE)
+    state = None
+    with contextlib.suppress(HotfixError):
+        state = store.recall(home)
     if settings is None:
         status = ABSENT
     elif state is not None and state.get("ended"):
@@ -130,7 +133,7 @@ def start(home: str, project_src: str, wanted: Plan, was: Watch, systemd: System
         store.save(home, store.NOTIFY, wanted.notify)
         store.save(home, store.SETTINGS, {**wanted.settings, "started_at": started})
         if wanted.new:
-            store.save(home, store.STATE, mon.fresh(now))
+            store.remember(home, mon.fresh(now))
         else:
             _go_on(home, was, wanted)
         systemd.install(wanted.units)
@@ -145,10 +148,10 @@ def start(home: str, project_src: str, wanted: Plan, was: Watch, systemd: System
 
 def _go_on(home: str, was: Watch, wanted: Plan) -> None:
     """Let what is remembered fit the new settings: ways that are other ones now were never tried."""
-    state = store.load(home, store.STATE)
+    state = store.recall(home)
     if state is not None:
         state = _monitor_notify.forget(state, (was.settings or {}).get("ways") or {}, wanted.settings["ways"])
-        store.save(home, store.STATE, {**state, "timer_anew": was.status == RUNNING})
+        store.remember(home, {**state, "timer_anew": was.status == RUNNING})
 
 
 def stop(home: str, systemd: Systemd) -> None:
@@ -158,9 +161,11 @@ def stop(home: str, systemd: Systemd) -> None:
     """
     folder = os.path.dirname(home)
     with store.alone(home):
-        state = store.load_quietly(home, store.STATE)
+        state = None
+        with contextlib.suppress(HotfixError):
+            state = store.recall(home)
         if state is not None and not state.get("ended"):
-            store.save(home, store.STATE, {**state, "stopped": mon.instant(time.time())})
+            store.remember(home, {**state, "stopped": mon.instant(time.time())})
         _monitor_sampler.clean_up(home, folder, systemd)
     _journal.append(folder, "monitor stopped")
 

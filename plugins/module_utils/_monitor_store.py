@@ -26,6 +26,8 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._files import (
 )
 
 FOLDER = "monitor"
+# What is remembered lies below it, by the whole path, as long as its own file cannot be written; until the next boot.
+SPARE = "/run/composeops-monitor"
 SETTINGS, STATE, NOTIFY = "settings.json", "state.json", "notify.json"
 SAMPLES, EVENTS = "samples.jsonl", "events.jsonl"
 CODE, BEFORE = "code", "before"
@@ -77,6 +79,39 @@ def save(home: str, name: str, data: Mapping[str, Any]) -> None:
     write_atomic(os.path.join(home, name), json.dumps(data, sort_keys=True).encode() + b"\n", mode=0o600)
 
 
+def spare(home: str) -> str:
+    """The folder for what is remembered while its own file cannot be written."""
+    return os.path.join(SPARE, home.lstrip("/"))
+
+
+def remember(home: str, state: Mapping[str, Any]) -> None:
+    """Write what is remembered, where its own file cannot be written to the folder that :func:`spare` names.
+
+    :raises HotfixError: when the file cannot be written, also where the other one was.
+    """
+    place = spare(home)
+    try:
+        save(home, STATE, state)
+    except HotfixError:
+        with contextlib.suppress(HotfixError):
+            _journal.make_folder(place)
+            save(place, STATE, state)
+        raise
+    with contextlib.suppress(HotfixError):
+        remove(place, STATE)
+
+
+def recall(home: str) -> dict[str, Any] | None:
+    """What is remembered, wherever it is; None when nothing is.
+
+    :raises HotfixError: when its own file cannot be read.
+    """
+    kept, aside = load(home, STATE), load_quietly(spare(home), STATE)
+    if kept is None or aside is None or aside["began"] != kept["began"]:
+        return kept
+    return aside if aside["tally"]["samples"] >= kept["tally"]["samples"] else kept
+
+
 def append(home: str, name: str, items: Iterable[Mapping[str, Any]]) -> None:
     """Add lines to :data:`SAMPLES` or :data:`EVENTS`.
 
@@ -123,6 +158,9 @@ def set_aside(home: str) -> None:
     started = (load_quietly(home, SETTINGS) or {}).get("started_at")
     # Where that cannot be read any more, the time of the next watch does.
     name = re.sub(r"[^0-9TZ]", "", str(started or "")) or time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    with contextlib.suppress(HotfixError):
+        if os.path.exists(os.path.join(spare(home), STATE)):
+            remember(home, recall(home) or {})
     place = os.path.join(home, BEFORE, name)
     _journal.make_folder(place)
     try:
@@ -133,6 +171,7 @@ def set_aside(home: str) -> None:
             shutil.rmtree(os.path.join(home, BEFORE, old))
     except OSError as error:
         raise problem(error, place, "write") from error
+    remove(spare(home), STATE)
 
 
 def before(home: str) -> list[str]:

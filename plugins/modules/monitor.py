@@ -24,6 +24,8 @@ description:
 notes:
   - The data lies in C(monitor) in the project's folder below O(state_dir), with mode V(0700), as JSON lines that are
     rotated. Texts in it are masked as those of M(composeops.hotfix.container_log_info) are.
+  - While nothing can be written there, as on a full disk, the watch goes on, and tells of a failure; what it remembers
+    lies below C(/run/composeops-monitor) meanwhile, and each sample ends as failed for systemd.
   - A watch of which the time is over while the host is down ends with the first sample after its boot.
   - The units are called C(composeops-monitor-<name of the project's folder>).
 options:

@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from role_play import play_roles
 
 RECORDED = Path(__file__).resolve().parents[1] / "plugins" / "module_utils" / "recorded" / "inspect_engine_20.json"
+ROLES = Path(__file__).resolve().parents[3] / "roles"
 TOKEN = "hook-T0ken-9f8e7d6c5b4a39281706"
 SYSTEMCTL = r"""#!/bin/sh
 cd "$(dirname "$0")"
@@ -100,6 +103,33 @@ def test_each_action_shows_the_verdict_first_on_80_columns(tmp_path: Path, host:
     assert (code, "changed=1" in output) == (0, True), output
     assert "Stopped before its time" in " ".join(shown(output))
     assert list((tmp_path / "bin" / "units").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ('{"level": "error", "message": "chat failed: upstream"}', True),
+        ('{"level":"critical"}', True),
+        ("2025-10-18 12:00:00 ERROR x", True),
+        ("web | Traceback (most recent call last):", True),
+        ('{"level": "info", "message": "no error"}', False),
+        ("0 errors", False),
+    ],
+)
+def test_the_roles_look_for_the_same_lines_with_errors(line: str, found: bool) -> None:
+    regex = yaml.safe_load((ROLES / "application" / "vars" / "main.yml").read_text())["application_error_lines"]
+    assert bool(re.search(regex, line)) is found
+    for role, variable in (("monitor", "patterns"), ("diagnose", "error_patterns"), ("verify", "patterns")):
+        patterns = yaml.safe_load((ROLES / role / "defaults" / "main.yml").read_text())[f"{role}_{variable}"]
+        assert "{{ application_error_lines }}" in [pattern["regex"] for pattern in patterns]
+
+
+def test_what_the_watch_looks_for_is_known_on_the_host(tmp_path: Path, host: dict[str, Any]) -> None:
+    code, output = play(tmp_path, host, "start")
+    assert code == 0, output
+    (kept,) = tmp_path.glob("state/*/monitor/settings.json")
+    (pattern,) = [one for one in json.loads(kept.read_text())["patterns"] if one["name"] == "errors in the log"]
+    assert re.search(pattern["regex"], '{"level": "error"}') and not re.search(pattern["regex"], "fine")
 
 
 def test_ways_of_blanks_are_none(tmp_path: Path, host: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -16,6 +17,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils import _monitor_
 from ansible_collections.composeops.hotfix.plugins.module_utils import _monitor_units as units
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Completed
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
+from ansible_collections.composeops.hotfix.plugins.module_utils._files import problem
 from ansible_collections.composeops.hotfix.plugins.module_utils._logs import Line, compile_patterns
 from ansible_collections.composeops.hotfix.plugins.module_utils._monitor_lines import lines
 from ansible_collections.composeops.hotfix.plugins.module_utils._secrets import fingerprint
@@ -495,6 +497,119 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / store.STATE).write_text("[" * 100_000)
     with pytest.raises(HotfixError, match=r"state\.json: this file of the monitor is damaged"):
         store.load(str(tmp_path), store.STATE)
+
+
+class Full:
+    """A file system that can be full, of which all but one folder is."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.full, self.write = str(home), True, store.write_atomic
+
+    def write_atomic(self, path: str, data: bytes, *, mode: int) -> None:
+        self.check(path)
+        self.write(path, data, mode=mode)
+
+    def check(self, path: str) -> None:
+        if self.full and path.startswith(self.home):
+            raise problem(OSError(errno.ENOSPC, ""), path, "write")
+
+
+class Nothing:
+    """An engine that does not answer."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise HotfixError("no engine")
+
+
+FULL = "cannot write this file: No space left on device"
+
+
+@pytest.fixture
+def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Full:
+    """A watch of an application that nobody serves any more, on a disk that is full."""
+    home = tmp_path / "shop" / "monitor"
+    home.mkdir(parents=True)
+    program = tmp_path / "tell"
+    program.write_text(f"#!/bin/sh\ncat >> {tmp_path}/told\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(store, "SPARE", str(tmp_path / "run"))
+    disk, append = Full(home), store.append
+
+    def appended(place: str, name: str, items: Any) -> None:
+        disk.check(place)
+        append(place, name, items)
+
+    options = {"project_src": "/p", "service": "web", "files": None, "url": "http://127.0.0.1:1", "body": {}}
+    options.update(timeout=1, validate_certs=True, unit_dir=str(tmp_path), disks=["/"], patterns=[], outage=100)
+    store.save(str(home), store.SETTINGS, {**SETTINGS, **options, "started_at": mon.instant(NOON)})
+    store.save(str(home), store.STATE, mon.fresh(NOON))
+    store.save(str(home), store.NOTIFY, {"command": str(program)})
+    monkeypatch.setattr(store, "write_atomic", disk.write_atomic)
+    monkeypatch.setattr(store, "append", appended)
+    return disk
+
+
+def sample(disk: Full, minute: int) -> str:
+    """Take a sample; why it ended as failed, else empty."""
+    engine: Any = Nothing()
+    now = mon.Clock(NOON + 60 * minute, "boot", 1000.0 + 60 * minute)
+    try:
+        sampler.sample(disk.home, docker=engine, systemd=units.Systemd(disk.home), now=lambda: now)
+    except HotfixError as error:
+        return error.message
+    return ""
+
+
+def test_on_a_full_disk_the_watch_goes_on_and_tells_once(full: Full, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    for minute in range(5):
+        assert sample(full, minute) == FULL
+        assert told.exists() == (minute >= 2)
+    state = store.recall(full.home) or {}
+    assert (state["verdict"], state["tally"]["samples"], state["notified"]) == ("failed", 5, {"command": -1})
+    assert state["reasons"][0] == "It is not healthy since 2025-10-18T12:00:00Z, for 4 min."
+    assert f"What was seen in 5 samples could not be kept: {FULL}." in state["reasons"]
+    assert told.read_text().count("failed at") == 1
+    assert f"What was seen in 3 samples could not be kept: {FULL}." in told.read_text()
+    assert json.loads(Path(full.home, store.STATE).read_text())["tally"]["samples"] == 0
+    full.full = False
+    assert sample(full, 5) == ""
+    state = store.load(full.home, store.STATE) or {}
+    assert (state["tally"]["samples"], state["tally"]["missed"], state["open"]) == (6, 0, False)
+    assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == []
+    assert told.read_text().count("failed at") == 1
+    assert "What is seen can be kept again." in [event["text"] for event in store.lines(full.home, store.EVENTS)]
+
+
+def test_a_full_disk_is_told_once_and_a_doubt() -> None:
+    watch = Watch()
+    assert watch.look(60, unkept=FULL) == [f"What is seen cannot be kept: {FULL}."]
+    assert watch.look(60, unkept=FULL) == []
+    assert watch.look(60) == ["What is seen can be kept again."]
+    assert watch.look(60) == []
+    assert watch.verdict == ("degraded", [f"What was seen in 2 samples could not be kept: {FULL}."])
+
+
+def test_what_was_kept_elsewhere_is_that_of_its_own_watch_only(full: Full) -> None:
+    state = mon.fresh(NOON)
+    with pytest.raises(HotfixError):
+        store.remember(full.home, {**state, "tally": {**state["tally"], "samples": 3}})
+    assert (store.recall(full.home) or {})["tally"]["samples"] == 3
+    full.full = False
+    # It was written again, and the other one could not be removed.
+    store.save(full.home, store.STATE, {**state, "tally": {**state["tally"], "samples": 4}})
+    assert (store.recall(full.home) or {})["tally"]["samples"] == 4
+    store.save(full.home, store.STATE, mon.fresh(NOON + 1))
+    assert (store.recall(full.home) or {})["tally"]["samples"] == 0
+
+
+def test_what_was_kept_elsewhere_is_put_aside_with_its_watch(full: Full, tmp_path: Path) -> None:
+    sample(full, 0)
+    full.full = False
+    store.set_aside(full.home)
+    (aside,) = Path(full.home, store.BEFORE).iterdir()
+    assert json.loads((aside / store.STATE).read_text())["tally"]["samples"] == 1
+    assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == []
 
 
 # --- units, notification, small things -------------------------------------------------------------------------------
