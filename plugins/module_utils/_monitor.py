@@ -280,9 +280,10 @@ class _Sample:
         self.events: list[dict[str, str]] = []
         before = state["clock"]
         interval = settings["interval"]
-        if self.state.pop("timer_anew", False):
+        last = state.get("interval") or interval
+        if self.state.pop("timer_anew", False) or last != interval:
             # It has counted by the one and then by the other.
-            interval += state.get("interval") or interval
+            interval += last
         self.step = advance(Clock(**before) if before else None, now, interval)
         self.planned = bool(seen.run)
         self.same_life = False
