@@ -287,7 +287,7 @@ FAULTS: dict[str, Fault] = {
     "what it depends on cannot be started": Fault(
         f"cp -p {COMPOSE} {KEPT}; {depends_on('wealth-coach-gone:2')}",
         f"cat {KEPT} > {COMPOSE}",
-        (r"wealth-coach-gone:2", r"What runs now: what ran before", AGAIN),
+        (r"backend depends on extra: docker compose up failed", r"What runs now: what ran before", AGAIN),
     ),
     "health lies": Fault(
         f"cp -p {ROUTES} {KEPT}; {LIES}",
