@@ -13,8 +13,10 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._errors import H
 
 try:
     import yaml
+
+    HAS_YAML = True
 except ImportError:  # said by loader_class(), at the first use
-    yaml = None  # type: ignore[assignment]
+    HAS_YAML = False
 
 Key = Union[str, int]
 Keys = Sequence[Key]
@@ -65,14 +67,12 @@ def loader_class() -> Any:
 
     :raises HotfixError: when PyYAML is missing.
     """
-    if yaml is None:
+    if not HAS_YAML:
         raise HotfixError(
             "the Python library PyYAML is missing on this host", remedy="Install it: apt-get install python3-yaml"
         )
 
     class Loader(yaml.SafeLoader):
-        yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  (PyYAML's own attribute)
-
         def __init__(self, stream: str) -> None:
             super().__init__(stream)
             self.aliases: dict[tuple[int, int], Span] = {}
@@ -101,6 +101,8 @@ def loader_class() -> Any:
                 self.uses[id(node)] += 1
             return node
 
+    # None of PyYAML's own rules.
+    Loader.yaml_implicit_resolvers = {}
     for name, pattern, first in PLAIN:
         initials = ["" if letter == "\0" else letter for letter in first]
         Loader.add_implicit_resolver(PREFIX + name, re.compile(f"^(?:{pattern})$"), initials)

@@ -7,6 +7,7 @@ old document plus the change; if none does, the edit is refused and nothing has 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -23,8 +24,10 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._yaml import (
     Tree,
     loader_class,
     same,
-    yaml,
 )
+
+with contextlib.suppress(ImportError):  # said by loader_class(), at the first use
+    import yaml
 
 ANCHORED = "it belongs to an anchor that is used in other places too"
 REMEDY = "Set target to override, so that the change goes to an override file, or edit the file by hand"
@@ -350,8 +353,7 @@ def _reads_plain(value: str) -> bool:
         return False
     try:
         return all(
-            yaml.load(text, loader) == [{"k": value}]
-            for loader in (yaml.SafeLoader, loader_class())
+            yaml.safe_load(text) == loader_class()(text).get_single_data() == [{"k": value}]
             for text in (f"- k: {value}\n", f"[{{k: {value}}}]")
         )
     except (yaml.YAMLError, ValueError):

@@ -8,6 +8,7 @@ import json
 import os
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -496,3 +497,12 @@ def test_folder_that_cannot_be_written(run_module: Run, project: Path, compose: 
     finally:
         subprocess.run(["umount", str(project)], check=True)
     assert contents(project) == {"docker-compose.yml": BASE}
+
+
+def test_without_pyyaml_it_says_which_package_is_missing(run_module: Run, tmp_path: Path) -> None:
+    (tmp_path / "docker-compose.yml").write_text("services: {backend: {image: x}}\n")
+    (tmp_path / "yaml.py").write_text("raise ImportError\n")
+    args = {"project_src": str(tmp_path), "service": "backend", "restart": "always"}
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    result = run_module("compose_service", args, expect_failure=True, env={"PYTHONPATH": path})
+    assert "PyYAML is missing on this host. Install it: apt-get install python3-yaml" in result["msg"]
