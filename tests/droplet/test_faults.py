@@ -10,13 +10,17 @@ project's state, times that lie ahead, is written there instead.
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -32,6 +36,9 @@ KEPT = "/var/tmp/fault"
 # What is short enough to be part of any text is no secret.
 SECRET = re.compile(r"^(?:VALID_API_KEYS|JWT_SECRET_KEY|OPENAI_API_KEY)=.*?([A-Za-z0-9_-]{12,})", re.MULTILINE)
 PLAIN = {"verify_watch_seconds": 0, "verify_shutdown": False, "deploy_health_timeout": 120, "report_dir": ""}
+# On the controller.
+REPORTS = tempfile.mkdtemp(prefix="reports-")
+atexit.register(shutil.rmtree, REPORTS, ignore_errors=True)
 NETWORK = "wealth-coach-ai_default"
 HEALTHY = '{"status":"healthy"}'
 
@@ -43,6 +50,7 @@ class Fault(NamedTuple):
     :ivar undo: a script on the droplet, after it.
     :ivar says: what the message has to hold: the cause, and what to do.
     :ivar at: the task at whose beginning ``strike`` is called.
+    :ivar time: at which of its beginnings.
     :ivar away: the service may be away meanwhile, since the fault takes it away.
     :ivar stays: the value that the run sets is in force after it, though it fails.
     :ivar tag: the concern that the run is limited to.
@@ -52,6 +60,7 @@ class Fault(NamedTuple):
     undo: str = ""
     says: tuple[str, ...] = ()
     at: str = ""
+    time: int = 1
     strike: Callable[[Host, subprocess.Popen[str]], None] | None = None
     away: bool = False
     tag: str = "env"
@@ -78,6 +87,13 @@ def reboot(droplet: Host, _run: subprocess.Popen[str]) -> None:
 
 
 SAID: list[str] = []
+
+
+def no_folder(_droplet: Host, _run: subprocess.Popen[str]) -> None:
+    """Put a file where the folder for the report is."""
+    folder = Path(REPORTS, "report")
+    folder.rmdir()
+    folder.touch()
 
 
 def second_run(droplet: Host, run: subprocess.Popen[str], *, elsewhere: bool = False) -> None:
@@ -315,6 +331,21 @@ FAULTS: dict[str, Fault] = {
         variables={"deploy_stable_seconds": 1},
         away=True,
     ),
+    "it answers late once, when the deployment is done": Fault(
+        says=(r"Not proven: health",),
+        at="Ask the API for its health",
+        time=2,
+        strike=on_droplet("docker pause wealth_coach_backend; (sleep 7; docker unpause wealth_coach_backend) >&2 &"),
+        stays=True,
+        away=True,
+    ),
+    "the report cannot be written": Fault(
+        says=(r"Keep the summary as JSON", r"[Nn]ot a directory"),
+        at="Say what was deployed",
+        strike=no_folder,
+        variables={"report_dir": f"{REPORTS}/report"},
+        stays=True,
+    ),
     "Redis is down": Fault("docker stop wealth_coach_redis", away=True, fails=False),
     "Redis cannot be reached": Fault(
         f"docker network disconnect {NETWORK} wealth_coach_redis",
@@ -392,14 +423,15 @@ class Round:
         """Its exit status and what it printed, struck in the middle where that is wanted."""
         process = self.begin(fault)
         assert process.stdout is not None
-        output, struck = [], not fault.at
+        output, begun = [], 0
         for line in process.stdout:
             output.append(line)
-            if not struck and line.startswith("TASK") and f" : {fault.at}]" in line and fault.strike is not None:
-                struck = True
-                fault.strike(self.droplet, process)
+            if fault.strike is not None and line.startswith("TASK") and f" : {fault.at}]" in line:
+                begun += 1
+                if begun == fault.time:
+                    fault.strike(self.droplet, process)
         process.wait(timeout=60)
-        assert struck, f"there was no task {fault.at}:\n{''.join(output)[-3000:]}"
+        assert fault.strike is None or begun >= fault.time, f"no task {fault.at}:\n{''.join(output)[-3000:]}"
         return process.returncode, "".join(output)
 
     def answers(self, seconds: float) -> bool:
@@ -440,9 +472,12 @@ passed: list[str] = []
 
 @pytest.fixture(scope="module", autouse=True)
 def _comes_back(droplet: Host) -> None:
-    """With a policy: without one, neither an engine that was stopped nor a reboot brings a container back."""
+    """With a policy: without one, neither an engine that was stopped nor a reboot brings a container back.
+
+    And with the production settings, so that each fault finds the same file, whichever is the first.
+    """
     repair(droplet)
-    status, output = droplet.play("apply", "--tags", "restart_policy", **PLAIN)
+    status, output = Round(droplet).run(Fault(tag="restart_policy,env"))
     assert status == 0, output[-3000:]
 
 
@@ -480,6 +515,7 @@ def test_fault(droplet: Host, name: str, figure: Callable[[str], None]) -> None:
     assert this.env() == before
     if fault.stays:
         assert f'"FAULT={this.wanted}"' in this.live()
+        assert "transaction.json" not in this.left_behind()
     assert droplet.sh(f"stat -c '%a %u %g' {ENV}") == owner
     status, output = this.run(Fault(tag=fault.tag))
     assert status == 0, output[-3000:]
