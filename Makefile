@@ -24,8 +24,8 @@ demo: setup ## Break a droplet, hot-fix it over SSH, show before and after
 	@tools/demo.sh
 
 test: setup ## Everything that CI runs
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint sanity
-	@$(MAKE) --no-print-directory unit engine-tests molecule
+	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target lint sanity engine-tests
+	@$(MAKE) --no-print-directory unit molecule
 
 setup: $(SETUP) ## Virtual environment and collections, inside this folder
 
@@ -90,7 +90,7 @@ faults: setup ## Real faults in the middle of a deployment, and the same run onc
 handover: setup ## A service handed over in each way in which an engine publishes ports, while it is asked (6 minutes)
 	@DROPLET=handover tools/on_droplet.sh handover pytest tests/droplet/test_handover.py
 
-rolling: setup ## A service replaced behind nginx while it is asked, and after runs that were killed (8 minutes)
+rolling: setup ## A service replaced behind nginx and Caddy while it is asked, and after runs that were killed (8 minutes)
 	@DROPLET=rolling-tests tools/on_droplet.sh rolling-tests pytest tests/droplet/test_rolling.py
 
 interruption: images ## Changes under load: the runbook's steps, recreate, handover, rolling, ten in a row (12 minutes)

@@ -93,7 +93,7 @@ class Droplet:
         host = yaml.safe_load((self.inventory / "hosts.yml").read_text())["all"]["hosts"]["droplet"]
         self.url, self.container = host["droplet_api_url"], host["droplet_container"]
         if self.proxy:
-            play("droplet/nginx.yml", "-e", f"droplet_name={self.name}")
+            play("droplet/proxy.yml", "-e", f"droplet_name={self.name}")
             self.run("docker compose --progress quiet down")
             for file in (CHECKOUT / "molecule" / "rolling" / "project").iterdir():
                 self.run(f"cat > {file.name}", file.read_bytes())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Replacing a service behind nginx while it is asked, and after runs that were killed at each point.
+"""Replacing a service behind nginx or Caddy while it is asked, and after runs that were killed at each point.
 
 ``make rolling`` makes a droplet for it. The service is a small one; the whole application is replaced by the Molecule
 scenario ``rolling`` and by ``make interruption``.
@@ -33,6 +33,19 @@ server {
     }
 }
 """
+CADDY = """
+{
+    auto_https off
+}
+:8000 {
+    reverse_proxy web:8000
+}
+"""
+# The image, where it reads its configuration, and what that is.
+PROXIES = {
+    "nginx": ("nginx:1", "/etc/nginx/conf.d/shop.conf", NGINX),
+    "caddy": ("caddy:2", "/etc/caddy/Caddyfile", CADDY),
+}
 
 
 class Shop:
@@ -41,8 +54,11 @@ class Shop:
     def __init__(self, droplet: Host) -> None:
         self.droplet = droplet
 
-    def write(self, generation: int, proxy: str = NGINX, **changes: Any) -> None:
-        """Write its files."""
+    def write(self, generation: int, proxy: str = "", *, kind: str = "nginx", **changes: Any) -> None:
+        """Write its files.
+
+        :param proxy: another configuration for the proxy than the one of ``PROXIES``.
+        """
         web = {
             "image": "wealth-coach-python:3.13",
             "command": ["python", "-c", SERVER],
@@ -50,16 +66,17 @@ class Shop:
             "stop_grace_period": "20s",
             **changes,
         }
-        nginx = {
-            "image": "nginx:1",
+        image, path, configuration = PROXIES[kind]
+        before = {
+            "image": image,
             "ports": ["8000:8000"],
             "depends_on": ["web"],
-            "volumes": ["./proxy.conf:/etc/nginx/conf.d/shop.conf:ro"],
+            "volumes": [f"./proxy.conf:{path}:ro"],
         }
-        project: dict[str, Any] = {"services": {"web": web, "proxy": nginx}}
+        project: dict[str, Any] = {"services": {"web": web, "proxy": before}}
         if "volumes" in changes:
             project["volumes"] = {"data": {}}
-        self.droplet.write(f"{SHOP}/proxy.conf", proxy)
+        self.droplet.write(f"{SHOP}/proxy.conf", proxy or configuration)
         self.droplet.write(f"{SHOP}/compose.yml", json.dumps(project))
 
     def up(self) -> None:
@@ -105,8 +122,9 @@ class Shop:
 @pytest.fixture(scope="module")
 def _proxied(droplet: Host) -> Iterator[None]:
     """The application of the droplet makes room for the small project, and comes back."""
-    play = [str(BIN / "ansible-playbook"), "droplet/nginx.yml", "-e", f"droplet_name={os.environ['DROPLET']}"]
-    subprocess.run(play, cwd=CHECKOUT, check=True, capture_output=True)
+    play = [str(BIN / "ansible-playbook"), "droplet/proxy.yml", "-e", f"droplet_name={os.environ['DROPLET']}"]
+    for kind in PROXIES:
+        subprocess.run([*play, "-e", f"droplet_proxy={kind}"], cwd=CHECKOUT, check=True, capture_output=True)
     droplet.sh("docker stop wealth_coach_backend")
     yield
     droplet.sh("docker start wealth_coach_backend")
@@ -122,11 +140,15 @@ def shop(droplet: Host, _proxied: None) -> Iterator[Shop]:
     droplet.sh(f"cd {SHOP}; docker compose --progress quiet down -t 1 -v; rm -rf {SHOP}")
 
 
-def test_no_request_is_lost_and_compose_sees_its_own_container(droplet: Host, shop: Shop) -> None:
+@pytest.mark.parametrize("kind", PROXIES)
+def test_no_request_is_lost_and_compose_sees_its_own_container(droplet: Host, shop: Shop, kind: str) -> None:
+    if kind != "nginx":
+        shop.write(1, kind=kind)
+        shop.up()
     before = shop.containers()
     load = droplet.load("/", seconds=15)
     time.sleep(2)
-    shop.write(2)
+    shop.write(2, kind=kind)
     incoming = shop.start()["incoming"]
     assert incoming["name"] == f"{WEB}-incoming"
     assert shop.generation() == "1"
