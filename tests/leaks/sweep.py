@@ -130,7 +130,7 @@ class Sweep:
             "api_keys_handoff_tasks": f"{self.work}/operator/hook.yml",
             "api_keys_mobile_config": f"{self.work}/operator/mobile.env",
             "operator_manager": f"{self.work}/operator/manager",
-            "report_dir": f"{self.work}/out/report",
+            "report_dir": f"{self.work}/out/reports",
             "support_bundle_dest": f"{self.work}/out/archives",
         }
         files = {

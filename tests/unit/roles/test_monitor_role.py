@@ -139,6 +139,21 @@ def test_ways_of_blanks_are_none(tmp_path: Path, host: dict[str, Any]) -> None:
     assert json.loads(kept.read_text()) == {}
 
 
+def test_who_records_what_tasks_are_told_does_not_get_whom_the_watch_tells(
+    tmp_path: Path, host: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = tmp_path / "recorded"
+    monkeypatch.setenv("ANSIBLE_CALLBACK_PLUGINS", str(ROLES.parent / "tests" / "leaks" / "callbacks"))
+    monkeypatch.setenv("ANSIBLE_CALLBACKS_ENABLED", "dump_results")
+    monkeypatch.setenv("DUMP_RESULTS", str(recorded))
+    code, output = play(tmp_path, {**host, "monitor_command": f"cat {TOKEN}"}, "start", "--diff")
+    assert code == 0, output
+    (kept,) = tmp_path.glob("state/*/monitor/notify.json")
+    assert kept.read_text().count(TOKEN) == 2
+    assert '"url": "http://127.0.0.1:1/api/v1/health"' in recorded.read_text()
+    assert TOKEN not in recorded.read_text()
+
+
 def test_a_wrong_word_fails_with_the_choices(tmp_path: Path, host: dict[str, Any]) -> None:
     code, output = play(tmp_path, host, "begin")
     assert code != 0
