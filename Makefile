@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SETUP := .state/setup
 SHELL_FILES := $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help demo test setup engine images lint sanity unit engine-tests molecule molecule-long tests-can-fail fuzz leaks causes sizing live-workers handover rolling interruption faults report-browser benchmarks lock clean
+.PHONY: help demo test setup engine images lint sanity unit engine-tests engine-tests-in-one-piece molecule molecule-long tests-can-fail fuzz leaks causes sizing live-workers handover rolling interruption faults report-browser benchmarks lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -24,8 +24,9 @@ demo: setup ## Break a droplet, hot-fix it over SSH, show before and after
 	@tools/demo.sh
 
 test: setup ## Everything that CI runs
-	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target lint sanity engine-tests
-	@$(MAKE) --no-print-directory unit molecule
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint sanity
+	@$(MAKE) --no-print-directory --jobs 2 unit engine-tests-in-one-piece
+	@$(MAKE) --no-print-directory molecule
 
 setup: $(SETUP) ## Virtual environment and collections, inside this folder
 
@@ -56,6 +57,9 @@ sanity: setup ## ansible-test sanity
 
 unit: setup ## Unit and module tests
 	pytest -n auto --dist worksteal
+
+engine-tests-in-one-piece: setup # what it prints, beside other targets
+	@$(MAKE) --no-print-directory --output-sync=target engine-tests
 
 engine-tests: setup ## What only a container engine can tell
 	@tools/with_engine.sh sh -c "ansible-playbook droplet/build.yml && pytest tests/engine"
