@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Proves whether an application closes Redis when it stops: its own image, started and stopped once, in a container.
 
-Or only whether that image can import it.
+Or only whether the engine can start such a container, and whether the image can import the application.
 
 The running service is not touched. What stays is what any worker of the application leaves when it starts and stops.
 """
@@ -22,12 +22,17 @@ from typing import Any, NamedTuple
 
 from ansible_collections.composeops.hotfix.plugins.module_utils import _lifespan_script
 from ansible_collections.composeops.hotfix.plugins.module_utils._command_line import parse_argv
-from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
+from ansible_collections.composeops.hotfix.plugins.module_utils._container import ComposeFailed, Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 
 LABEL = "composeops.hotfix.shutdown-probe"
 # Seconds that starting and removing a container may take beyond what happens in it.
 OVERHEAD = 60
+# A program that no image has: that only it is missing shows that the engine bears everything else.
+NOTHING = "/composeops-starts-nothing"
+REFUSAL = "Error response from daemon"
+# What the engine refuses a second container and grants the service itself, once its old one is gone: fixed addresses.
+TAKEN = re.compile(r"already (in use|allocated)", re.IGNORECASE)
 PATTERNS = {
     "closed_line": re.compile("✓ Redis connections closed"),
     "cleanup_skipped": re.compile("Redis cleanup skipped"),
@@ -201,6 +206,26 @@ class Probe:
         seen = {"lines_seen": [line for line in lines if line in output]}
         return {"application": app.name, **verdict(found, output, redis_port), **seen}
 
+    def refusal(self) -> str:
+        """Why the engine cannot start a container of the service as its files say; empty where it can, or may.
+
+        Nothing of the application runs. The user, mounts, devices and limits are what the engine looks at before it
+        starts a program.
+
+        :return: what Compose said, secrets masked.
+        :raises HotfixError: as :meth:`run`.
+        """
+        self._service()
+        self.sweep()
+        try:
+            self._compose_run(NOTHING)
+        except ComposeFailed as failed:
+            proven = REFUSAL in failed.output and NOTHING not in failed.output and not TAKEN.search(failed.output)
+            return failed.message if proven else ""
+        finally:
+            self._remove(self.name)
+        return ""
+
     def imports(self, override: str | None) -> dict[str, Any]:
         """Only import the application, and remove the container again whatever happens.
 
@@ -252,13 +277,17 @@ class Probe:
         return service, json.loads(result.stdout)[0].get("Config") or {}
 
     def _output(self, python: str, options: str, mounts: Sequence[str]) -> str:
+        source = inspect.getsource(_lifespan_script)
+        return self._compose_run(python, "-W", "always", "-c", source, options, mounts=mounts)
+
+    def _compose_run(self, program: str, *arguments: str, mounts: Sequence[str] = ()) -> str:
+        """What a program prints in a container of the service."""
         words = ["run", "--rm", "--no-deps", "-T", "--name", self.name]
         words += ["--label", f"{LABEL}={os.getpid()}.{int(time.time()) + self.timeout + OVERHEAD}"]
         # A proxy that reads labels must not send requests to a container that serves none.
         words += ["--label", "traefik.enable=false", "--env", "PYTHONDONTWRITEBYTECODE=1"]
         words += [f"--volume={mount}" for mount in mounts]
-        words += ["--entrypoint", python, self.service]
-        words += ["-W", "always", "-c", inspect.getsource(_lifespan_script), options]
+        words += ["--entrypoint", program, self.service, *arguments]
         return self.docker.compose(self.project_src, self.files, *words, timeout=self.timeout + OVERHEAD)
 
     def sweep(self) -> None:

@@ -9,6 +9,8 @@ module: import_probe
 version_added: 0.1.0
 short_description: See whether a service's new image can import its application, while the old one serves
 description:
+  - Sees first whether the engine starts a container of the service as its files say, with its user, mounts and devices.
+    In that container runs nothing.
   - Starts a container of a Compose service's current image and configuration that imports the application and ends.
     Most applications read their settings while they are imported, so that a malformed one shows before it costs a
     restart.
@@ -49,8 +51,15 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+refusal:
+  description:
+    - Why the engine cannot start a container of the service as its files say, or empty.
+    - Not proven by a fixed address that the running container has.
+  type: str
+  returned: success
+  sample: "docker compose run failed (exit code 1): unable to find user app: no matching entries in passwd file"
 application:
-  description: The import string.
+  description: The import string; empty where the engine starts no container.
   type: str
   returned: success
   sample: backend.main:app
@@ -60,8 +69,8 @@ imported:
   returned: success
 refuted:
   description:
-    - Whether it was proven that it cannot. False also where it took too long, or where the operating system refused
-      something, which it may grant to the service itself.
+    - Whether it was proven that it cannot, by the engine or by the import. False also where it took too long, or where
+      the operating system refused something, which it may grant to the service itself.
   type: bool
   returned: success
 error:
@@ -94,7 +103,9 @@ def main() -> None:
     try:
         files, timeout = options["files"] or (), max(options["timeout"], 1)
         probe = Probe(Docker(), options["project_src"], files, options["service"], timeout, isolated=False)
-        result = probe.imports(options["application"])
+        refusal = probe.refusal()
+        none = {"application": "", "imported": False, "refuted": True, "error": None}
+        result = {"refusal": refusal, **(none if refusal else probe.imports(options["application"]))}
     except HotfixError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)

@@ -305,6 +305,13 @@ FAULTS: dict[str, Fault] = {
         f"cat {KEPT} > {COMPOSE}",
         (r"backend depends on extra: docker compose up failed", r"What runs now: what ran before", AGAIN),
     ),
+    # What the files say was not in force before the run, so that it is no way back.
+    "the engine cannot start what the files say": Fault(
+        f"cp -p {COMPOSE} {KEPT}; sed -i 's/^  backend:/&\\n    user: nobody-here/' {COMPOSE}",
+        f"cat {KEPT} > {COMPOSE}",
+        (r"unable to find user", r"What runs now: what ran before", AGAIN),
+        variables={"deploy_strategy": "recreate"},
+    ),
     "health lies": Fault(
         f"cp -p {ROUTES} {KEPT}; {LIES}",
         f"cat {KEPT} > {ROUTES}",

@@ -168,7 +168,7 @@ RUNS = (
     Run("git-conflict", options=ALL, before=conflict, says="conflict"),
     Run("build-step", options=ALL, before=dockerfile("RUN env; echo $PIP_INDEX_URL; false"), says="exit code: 1"),
     Run("build-file", options=ALL, before=dockerfile("RUNN $PIP_INDEX_URL"), says="RUNN"),
-    Run("crash", options=SOON, before=source("core/config.py", "class Settings", PRINTS), says="cannot use"),
+    Run("crash", options=SOON, before=source("core/config.py", "class Settings", PRINTS), says="cannot import"),
     Run("health", options=SOON, before=source("api/routes.py", HEALTH, ANSWERS), says="did not answer"),
     Run("password", options=(*ALL, "-e", "@operator/wrong.yml"), says="does not open"),
     Run("weak-key", options=(*ALL, "-e", "@operator/weak.yml"), says="development"),

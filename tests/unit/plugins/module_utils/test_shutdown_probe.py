@@ -21,6 +21,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._container impor
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._shutdown_probe import (
     LABEL,
+    NOTHING,
     Probe,
     application,
     read_result,
@@ -210,9 +211,9 @@ CONFIG = {"name": "shop", "services": {"backend": {"command": None, "entrypoint"
 class CommandLine:
     """A docker command line that runs ``compose run`` on this machine, and remembers all that it was asked."""
 
-    def __init__(self, folder, port, *, running=True, image=True, hang=False, leftovers=""):
+    def __init__(self, folder, port, *, running=True, image=True, hang=False, leftovers="", says=""):
         self.folder, self.port, self.running, self.image, self.hang = folder, port, running, image, hang
-        self.leftovers = leftovers
+        self.leftovers, self.says = leftovers, says
         self.asked = []
 
     def __call__(self, argv, *, cwd=None, env=None, timeout=60, stdin=None):
@@ -230,6 +231,8 @@ class CommandLine:
     def start(self, argv, timeout):
         if self.hang:
             raise subprocess.TimeoutExpired(argv, timeout)
+        if self.says:
+            return Completed(1, "", self.says)
         arguments = [sys.executable, *argv[argv.index("-W") :]]
         environment = {**os.environ, "PORT": str(self.port)}
         done = subprocess.run(arguments, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
@@ -296,6 +299,30 @@ def test_only_what_is_proven_counts_against_an_import(tmp_path, port, text, expe
     one = Probe(Docker(command_line), str(tmp_path), (), "backend", 2, isolated=False)
     found = one.imports(None)
     assert (found["imported"], found["refuted"], found["error"]) == expected
+    assert command_line.removed == [one.name]
+
+
+EXEC = "OCI runtime create failed: exec: {0}: stat {0}: no such file or directory: unknown"
+
+
+@pytest.mark.parametrize(
+    ("says", "expected"),
+    [
+        (f"Error response from daemon: {EXEC.format(NOTHING)}", ""),
+        (f"[FATAL tini (8)] exec {NOTHING} failed: No such file or directory", ""),
+        ("Error response from daemon: Address already in use", ""),
+        ("Error response from daemon: driver failed: Bind for 0.0.0.0:80 failed: port is already allocated", ""),
+        ("yaml: line 20: no such thing", ""),
+        ("Error response from daemon: unable to find user app: no matching entries", "unable to find user app"),
+        ("Error response from daemon: unknown or invalid runtime name: none", "invalid runtime name"),
+    ],
+)
+@pytest.mark.usefixtures("docker_on_path")
+def test_only_what_the_engine_would_refuse_the_service_too_is_a_refusal(tmp_path, port, says, expected):
+    command_line = CommandLine(tmp_path, port, says=says)
+    one = Probe(Docker(command_line), str(tmp_path), (), "backend", 20, isolated=False)
+    found = one.refusal()
+    assert expected in found and bool(found) is bool(expected)
     assert command_line.removed == [one.name]
 
 

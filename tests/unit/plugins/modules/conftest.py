@@ -81,6 +81,7 @@ HANDED_ON = r"""#!/bin/bash
 # Compose for real, the engine from memory, what would run in a container on this machine; its rules are not to be seen.
 cd "$(dirname "$0")"; echo "${{*//$'\n'/ }}" >>calls; cd - >/dev/null
 case "$*" in
+  compose*" run "*composeops-starts-nothing*) cat {folder}/refusal >&2; exit 1 ;;
   compose*" run "*) while [ "$1" != -W ]; do shift; done; cd {project}; exec {python} "$@" ;;
   compose*) shift; exec {compose} "$@" ;;
   "image inspect"*) cat {folder}/image || exit 1 ;;
@@ -120,6 +121,11 @@ class Service:
         for program in self.programs.iterdir():
             program.chmod(0o755)
         self.write("ports: ['8000:8000']")
+        self.refuse('exec: "/composeops-starts-nothing": stat /composeops-starts-nothing: no such file or directory')
+
+    def refuse(self, why: str) -> None:
+        """Let the engine start no container."""
+        (self.programs / "refusal").write_text(f"Error response from daemon: {why}\n")
 
     def write(self, *lines: str) -> None:
         """Its Compose file."""

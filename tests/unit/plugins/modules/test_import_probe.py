@@ -25,7 +25,7 @@ def test_what_can_be_imported(service: Any, check: bool) -> None:
     (service.project / "main.py").write_text(SETTINGS)
     result = service.run("import_probe", check=check)
     assert (result["application"], result["imported"], result["refuted"]) == ("main:app", True, False)
-    assert result["changed"] is False and result["error"] is None
+    assert result["changed"] is False and result["error"] is None and result["refusal"] == ""
     # What the application prints may be a secret.
     assert "key-4711" not in json.dumps(result)
 
@@ -43,10 +43,19 @@ def test_the_container_is_removed_and_the_service_left_alone(service: Any) -> No
     service.build("uvicorn", "main:app")
     (service.project / "main.py").write_text("import nothing_of_that_name")
     assert service.run("import_probe")["refuted"] is True
-    (run, removed) = service.changes()
+    (empty, _removed, run, removed) = service.changes()
     name = re.search(r"--name (\S+)", run)
     assert name is not None and removed == f"rm --force --volumes {name[1]}"
-    assert "--no-deps" in run and "--service-ports" not in run
+    for started in (empty, run):
+        assert "--no-deps" in started and "--service-ports" not in started
+
+
+def test_what_the_engine_does_not_start_is_seen_before_it_costs_the_old_container(service: Any) -> None:
+    service.build("./start.sh")
+    service.refuse("unable to find user app: no matching entries in passwd file")
+    result = service.run("import_probe")
+    assert (result["imported"], result["refuted"], result["error"]) == (False, True, None)
+    assert "unable to find user app" in result["refusal"]
 
 
 def test_a_factory_reads_settings_as_well(service: Any) -> None:
