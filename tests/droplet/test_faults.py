@@ -388,7 +388,11 @@ FAULTS: dict[str, Fault] = {
     ),
     "the connection is cut": Fault(
         at="Recreate the service if it differs from its files",
-        strike=on_droplet("pkill -KILL -f 'sshd(-session)?: root@notty' || pkill -KILL sshd-session"),
+        # While it is in use: where it is not, Ansible makes another one.
+        strike=on_droplet(
+            "for i in $(seq 200); do pgrep -f 'compose .*up --detach' >&2 && break; sleep 0.05; done; "
+            "pkill -KILL -f 'sshd(-session)?: root@notty' || pkill -KILL sshd-session"
+        ),
         says=(r"UNREACHABLE|closed|Shared connection",),
     ),
     # Neither the new container nor the old one can be started: the copy is all that there is.
