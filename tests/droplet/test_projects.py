@@ -38,7 +38,7 @@ def write(droplet: Host, start: str, generation: int) -> None:
     droplet.write(f"{PROJECT}/base.yml", yaml.safe_dump({"services": {"web": web}}))
     override = {"services": {"web": {"environment": {"GENERATION": str(generation)}}}}
     droplet.write(f"{PROJECT}/prod.yml", yaml.safe_dump(override))
-    if "file" not in start or start == "one file":
+    if "files" not in start:
         web["environment"] = {"GENERATION": str(generation)}
         droplet.write(f"{PROJECT}/compose.yml", yaml.safe_dump({"services": {"web": web}}))
     droplet.write(f"{PROJECT}/.env", f"LEVEL=info\n{STARTS[start][1]}")
