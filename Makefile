@@ -91,7 +91,7 @@ live-workers: setup ## Requests lost when the number of workers changes, live an
 faults: setup ## Real faults in the middle of a deployment, and the same run once they are gone (60 minutes)
 	@DROPLET=faults tools/on_droplet.sh faults pytest tests/droplet/test_faults.py tests/droplet/test_projects.py
 
-handover: setup ## A service handed over in each way in which an engine publishes ports, while it is asked (6 minutes)
+handover: setup ## A service handed over in each way in which an engine publishes ports, while it is asked (10 minutes)
 	@DROPLET=handover tools/on_droplet.sh handover pytest tests/droplet/test_handover.py
 
 rolling: setup ## A service replaced behind nginx and Caddy while it is asked, and after runs that were killed (8 minutes)

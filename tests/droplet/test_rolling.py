@@ -151,7 +151,9 @@ def test_no_request_is_lost_and_compose_sees_its_own_container(droplet: Host, sh
     shop.write(2, kind=kind)
     incoming = shop.start()["incoming"]
     assert incoming["name"] == f"{WEB}-incoming"
-    assert shop.generation() == "1"
+    if kind == "nginx":
+        # Caddy asks for the service's name at each connection, and gets the new one's address from its start.
+        assert shop.generation() == "1"
     done = shop.rolling("active")
     assert done["changed"] and done["drained"]["left"] == 0
     result = load.result()
