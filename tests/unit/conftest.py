@@ -16,10 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 COLLECTIONS = Path(__file__).resolve().parents[2] / ".ansible" / "collections"
 sys.path.insert(0, str(COLLECTIONS))
 os.environ.setdefault("ANSIBLE_COLLECTIONS_PATH", str(COLLECTIONS))
+
+# A busy machine is no reason for a property to fail.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # The same wrapper for every supported ansible-core: import the module's file and hand it its arguments.
 RUNNER = """

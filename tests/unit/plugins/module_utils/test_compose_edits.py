@@ -373,7 +373,7 @@ STYLES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(VALUES, VALUES, STYLES, NAMES, VALUES)
 def test_any_file_any_edit(body: Any, other: Any, style: dict[str, Any], key: str, value: Any):
     text = yaml.safe_dump(
@@ -399,7 +399,7 @@ def test_any_file_any_edit(body: Any, other: Any, style: dict[str, Any], key: st
     assert gone.get(SERVICE) == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(WORDS)
 def test_any_text_is_read_back_by_every_reader(value: str):
     for text in ("services:\n  backend:\n    image: app\n", "services: {backend: {image: app}}\n"):

@@ -177,7 +177,7 @@ def judge_edit(text: str, edit: str, target: str, folder: Path) -> Any:
 
 
 @with_compose
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(compose_files(), st.sampled_from(list(EDITS)), st.sampled_from(TARGETS))
 def test_any_pieces_any_edit(text: str, edit: str, target: str) -> None:
     with tempfile.TemporaryDirectory() as folder:

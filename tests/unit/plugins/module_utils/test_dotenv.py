@@ -251,7 +251,7 @@ class TestSetting:
             parse(data).remove(["K"])
 
     @given(files(), st.dictionaries(st.sampled_from((*NAMES, "NEW")), VALUES, min_size=1, max_size=2))
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     def test_what_is_written_is_read_alike(
         self, tmp_path_factory: pytest.TempPathFactory, data: bytes, values: dict[str, str]
     ) -> None:

@@ -65,7 +65,7 @@ class TestSecrets:
         assert not any(value in finding.message for finding in audit(parse(content.encode()), {}))
 
     @given(st.lists(TOKENS, min_size=2, max_size=8, unique=True))
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     def test_a_random_one_is_never_flagged(self, tokens: list[str]) -> None:
         # A word such as "dev-" at the very beginning of a random token is as likely as one in ten million.
         content = "".join(f"KEY_{number}={token}\n" for number, token in enumerate(tokens))

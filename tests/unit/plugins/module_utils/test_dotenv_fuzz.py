@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "500"))
 RUN = settings(
     max_examples=EXAMPLES,
-    deadline=None,
     derandomize=EXAMPLES == 500,
     suppress_health_check=list(HealthCheck),
     database=None,

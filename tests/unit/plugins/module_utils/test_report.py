@@ -189,7 +189,7 @@ class TestTable:
         assert lines[-1].startswith("NOT everything")
 
     @given(ANYTHING, ANYTHING)
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     def test_it_fits_whatever_is_said(self, text: str, other: str) -> None:
         results = [report_cases.check("API works", "health", "action", text * 4)]
         summary = _checks.summarise(results, results, other, [other, text])
@@ -371,7 +371,7 @@ class TestKept:
 
 class TestPage:
     @given(ANYTHING)
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     def test_every_text_is_escaped(self, text: str) -> None:
         said = f"<b>{text}"
         results = [report_cases.check("API works", "health", "fail", said)]
