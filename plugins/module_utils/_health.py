@@ -140,7 +140,7 @@ def _request(url: str, data: bytes | None, headers: Mapping[str, str]) -> Reques
     parts = urlsplit(url)
     user, at, place = parts.netloc.rpartition("@")
     plain = parts._replace(netloc=place).geturl() if at else url
-    request = Request(plain, data=data, headers=dict(headers))  # noqa: S310  (others than http and https were refused above)
+    request = Request(plain, data=data, headers=dict(headers))  # noqa: S310  (_answer takes http and https alone)
     if at:
         words = ":".join(unquote(word) for word in user.partition(":")[::2])
         # Not for the one that a redirect leads to.

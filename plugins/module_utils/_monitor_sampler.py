@@ -27,6 +27,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils import (
     _lock,
     _monitor_notify,
     _processes,
+    _server_settings,
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils import _monitor as mon
 from ansible_collections.composeops.hotfix.plugins.module_utils import _monitor_store as store
@@ -193,11 +194,7 @@ class Look:
         if self.state.get("limit_of") == life or not found.pids:
             return
         limit = None
-        with contextlib.suppress(HotfixError, ImportError):  # PyYAML may be missing
-            from ansible_collections.composeops.hotfix.plugins.module_utils import (  # noqa: PLC0415  (too large for each sample)
-                _server_settings,
-            )
-
+        with contextlib.suppress(HotfixError):
             limit = _server_settings.settings_of(inspect, processes, found).max_requests
         self.state.update(limit_of=life, max_requests=limit)
 
