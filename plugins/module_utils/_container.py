@@ -7,12 +7,14 @@ The managed host needs nothing but the ``docker`` command: no SDK, no ``requests
 from __future__ import annotations
 
 import contextlib
+import http.client
 import ipaddress
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, NamedTuple
@@ -363,6 +365,53 @@ class Docker:
             _raise_if_unreachable(result.stderr)
         return result
 
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Send a request to the engine itself, by the way that the ``docker`` command takes to it.
+
+        For what the command has no words for, or where these would hold secrets that others see.
+
+        :param path: such as ``/containers/create``.
+        :returns: what it answers.
+        :raises HotfixError: with the engine's reason.
+        """
+        version = self.run("version", "--format", "{{.Client.APIVersion}}").stdout.strip()
+        try:
+            status, text = self._dialled(f"/v{version}{path}", json.dumps(body))
+        except (OSError, http.client.HTTPException) as error:
+            raise HotfixError(
+                f"the engine did not answer a request ({path.partition('?')[0]})",
+                remedy="See what it does: systemctl status docker; journalctl -u docker",
+            ) from error
+        data = json.loads(text) if text.strip() else {}
+        if status >= http.client.BAD_REQUEST:
+            raise HotfixError(f"the engine refused {path.partition('?')[0]}: {mask(str(data.get('message', status)))}")
+        return data
+
+    def _dialled(self, path: str, body: str) -> tuple[int, str]:
+        """Post to the engine, and return the status and text of its answer."""
+        ours, theirs = socket.socketpair()
+        command = self.command("system", "dial-stdio")
+        ours.settimeout(self._timeout)
+        connection = http.client.HTTPConnection("docker")
+        connection.sock = ours
+        with theirs:
+            process = subprocess.Popen(
+                command,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=subprocess.DEVNULL,
+                env=self.environ,
+                start_new_session=True,
+            )
+        with process:
+            try:
+                connection.request("POST", path, body.encode(), {"Content-Type": "application/json"})
+                answer = connection.getresponse()
+                return answer.status, answer.read().decode("utf-8", "replace")
+            finally:
+                connection.close()
+                process.kill()
+
     def _json(self, *args: str) -> Any:
         return json.loads(self.run(*args).stdout)
 
@@ -591,7 +640,9 @@ def _reason(text: str) -> str:
     about_file = [line for line in lines if ABOUT_FILE.search(line)]
     if about_file:
         return QUOTED.sub(lambda found: found.group() if found.group("short") else "(not shown here)", about_file[0])
-    last = WHOLE_ID.sub(r"\1", lines[-1]) if lines else "it said nothing"
+    # The command may add which of several containers it was, after what the engine said.
+    said = [line for line in lines if line.startswith("Error response from daemon")] or lines
+    last = WHOLE_ID.sub(r"\1", said[-1]) if said else "it said nothing"
     return re.sub(r"^(Error response from daemon|Error): ", "", mask(last))
 
 

@@ -29,6 +29,7 @@ MISSING: dict[str, Any] = {
     "environment": {},
     "environment_list": {},
     "source": None,
+    "outdated": None,
 }
 
 
@@ -51,6 +52,7 @@ def facts(docker: Docker, inspect: Mapping[str, Any]) -> dict[str, Any]:
         "workers": count_workers(processes),
         **fingerprints(variables),
         "source": None,
+        "outdated": None,
     }
 
 

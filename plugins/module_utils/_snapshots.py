@@ -18,6 +18,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from ansible_collections.composeops.hotfix.plugins.module_utils import _dotenv, _git, _journal
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
@@ -34,6 +35,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._shown import fi
 
 REPOSITORY = "composeops-hotfix"
 BESIDE = ".composeops-new"
+CONTAINER = "container.json"
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,31 @@ class Store:
             raise problem(error, self.path(snapshot.id), "write") from error
         finally:
             shutil.rmtree(building, ignore_errors=True)
+
+    def put_container(self, identity: str, spec: Mapping[str, Any] | None) -> None:
+        """Keep beside a snapshot what the container was made with (:mod:`_container_spec`), or that its files say it.
+
+        It is no part of the snapshot's ID, since the same files may have had containers that were made otherwise.
+        """
+        path = os.path.join(self.path(identity), CONTAINER)
+        if spec is not None:
+            write_atomic(path, json.dumps(spec).encode() + b"\n", mode=0o600)
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+    def container(self, identity: str) -> dict[str, Any] | None:
+        """What :meth:`put_container` has kept beside a snapshot; None when that is nothing.
+
+        :raises HotfixError: when it is damaged.
+        """
+        path = os.path.join(self.path(identity), CONTAINER)
+        if not os.path.exists(path):
+            return None
+        try:
+            return dict(json.loads(read_bytes(path)))
+        except ValueError as error:
+            raise HotfixError("this description of a container is damaged", path=path) from error
 
     def set_aside(self, keep: int, protected: Iterable[str]) -> list[str]:
         """Take all but the newest ``keep`` snapshots and the protected ones out of the store, each in one step.
@@ -421,14 +448,25 @@ class Project:
 
     :param check: only find out.
     :param docker: reaches the engine when there is an image to keep, else it is not used.
+    :param spec: what the container was made with, where that is to be kept as well.
     """
 
-    def __init__(self, project_src: str, folder: str, docker: Docker | None, *, keep: int, check: bool) -> None:
+    def __init__(
+        self,
+        project_src: str,
+        folder: str,
+        docker: Docker | None,
+        *,
+        keep: int,
+        check: bool,
+        spec: Mapping[str, Any] | None = None,
+    ) -> None:
         self.project_src = project_src
         self.folder = folder
         self.docker = docker
         self.keep = keep
         self.check = check
+        self.spec = spec
         self.store = Store(folder)
 
     def tag(self, snapshot: Snapshot) -> str:
@@ -495,6 +533,7 @@ class Project:
                 tag_image(self.docker, snapshot.image, self.tag(snapshot))
             if not known:
                 self.store.put(snapshot)
+            self.store.put_container(snapshot.id, self.spec)
             if action == "present":
                 _journal.mark(self.folder, _journal.OPEN, snapshot.id)
             elif action == "committed":

@@ -29,6 +29,11 @@ options:
       - Look for source that the container sees through bind mounts, too (RV(source)). The folders are searched for it.
     type: bool
     default: false
+  outdated:
+    description:
+      - See whether Compose would make another container of the service now (RV(outdated)). Needs O(project_src).
+    type: bool
+    default: false
 requirements:
   - Docker Engine 20.10 or newer
 extends_documentation_fragment:
@@ -239,9 +244,20 @@ source:
       description: Files, at most 20, that were changed after the container's start and that its process has not read.
       type: list
       elements: str
+outdated:
+  description:
+    - Whether Compose would make another container, because of the service's image or of anything in the project's
+      files.
+    - Null without O(outdated), and where it cannot be known since Compose does not take the files.
+  type: bool
+  returned: success
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.composeops.hotfix.plugins.module_utils import _made_with
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._container_facts import MISSING, facts
 from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import (
@@ -254,6 +270,18 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._errors import H
 from ansible_collections.composeops.hotfix.plugins.module_utils._mounted_source import mounted_source
 
 
+def outdated(docker: Docker, options: dict[str, Any], inspect: dict[str, Any]) -> bool | None:
+    """Whether the files would make another container; None where Compose does not take them."""
+    if not options["project_src"]:
+        raise HotfixError("outdated is asked of a container without its project", remedy="Name project_src and service")
+    files = options["files"] or ()
+    try:
+        project = Project.load(options["project_src"], options["files"])
+        return _made_with.outdated(docker, project, files, options["service"], inspect)
+    except HotfixError:
+        return None
+
+
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
@@ -261,6 +289,7 @@ def main() -> None:
             **OPTIONS,
             "required": {"type": "bool", "default": False},
             "source": {"type": "bool", "default": False},
+            "outdated": {"type": "bool", "default": False},
         },
         **REQUIRED,
         supports_check_mode=True,
@@ -273,6 +302,8 @@ def main() -> None:
         result = facts(docker, inspect) if inspect else MISSING
         if inspect and options["source"]:
             result["source"] = mounted_source(inspect)
+        if inspect and options["outdated"]:
+            result["outdated"] = outdated(docker, options, inspect)
     except HotfixError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)

@@ -62,6 +62,13 @@ options:
     description:
       - The name under which Compose looks for that image, for the record.
     type: str
+  container:
+    description:
+      - Name or ID of a container of which it is to be kept as well how it was made, with its environment, so that
+        M(composeops.hotfix.container_restore) can make it again. For one that its files would not make again as it is.
+      - It is no part of the snapshot's ID.
+      - Without it, what an earlier snapshot of the same state has kept of one is forgotten.
+    type: str
   revision:
     description:
       - The git revision.
@@ -172,6 +179,10 @@ image_name:
   type: str
   returned: success
   sample: wealth-coach-ai-backend
+container:
+  description: Whether it is kept how a container was made.
+  type: bool
+  returned: success
 revision:
   description: The git revision of the snapshot, empty if there is none.
   type: str
@@ -200,6 +211,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.composeops.hotfix.plugins.module_utils import _journal
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
+from ansible_collections.composeops.hotfix.plugins.module_utils._container_spec import of_container
 from ansible_collections.composeops.hotfix.plugins.module_utils._dotenv import DIALECT
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._git import head_revision
@@ -219,6 +231,7 @@ SPEC = {
     "service": {"type": "str"},
     "image": {"type": "str"},
     "image_name": {"type": "str"},
+    "container": {"type": "str"},
     "revision": {"type": "str"},
     "name": {"type": "str"},
     "exclude": {"type": "list", "elements": "path", "default": []},
@@ -257,10 +270,14 @@ def main() -> None:
     try:
         folder = _journal.project_folder(options["state_dir"], options["project_src"])
         docker = Docker() if options["image"] else None
-        project = Project(options["project_src"], folder, docker, keep=options["keep"], check=module.check_mode)
+        spec = of_container(Docker().inspect(options["container"])) if options["container"] else None
+        project = Project(
+            options["project_src"], folder, docker, keep=options["keep"], check=module.check_mode, spec=spec
+        )
         lock = _journal.held(folder, options["project_src"], check=module.check_mode)
         with lock, tempfile.TemporaryDirectory(prefix="snapshot-", dir=module.tmpdir) as scratch:
             result = apply(project, options, scratch)
+            container = project.store.container(result.snapshot.id) is not None
     except HotfixError as error:
         module.fail_json(msg=str(error))
     snapshot = result.snapshot
@@ -273,6 +290,7 @@ def main() -> None:
         image=project.tag(snapshot),
         image_id=snapshot.image,
         image_name=snapshot.image_name,
+        container=container,
         revision=snapshot.revision,
         changed_files=result.changed_files,
         kept_variables=result.kept_variables,

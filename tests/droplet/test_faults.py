@@ -185,6 +185,14 @@ while True:
 server.listen()
 time.sleep(600)
 """
+# An edit from before the run that shows only when the container has been started.
+MISTYPED = {
+    "make": f"""
+        cp -p {COMPOSE} {KEPT}
+        sed -i 's/^  backend:/&\\n    command: uvicorn backend.main:app --host 0.0.0.0 --port 8001/' {COMPOSE}
+    """,
+    "undo": f"cat {KEPT} > {COMPOSE}",
+}
 LIES = f'sed -i \'s/"healthy"/"starting"/\' {ROUTES}'
 SLEEPS = "import time; time.sleep(600)"
 SOON: dict[str, Any] = {"deploy_health_timeout": 20}
@@ -311,6 +319,27 @@ FAULTS: dict[str, Fault] = {
         f"cat {KEPT} > {COMPOSE}",
         (r"unable to find user", r"What runs now: what ran before", AGAIN),
         variables={"deploy_strategy": "recreate"},
+    ),
+    "it never listens as the files say": Fault(
+        **MISTYPED,
+        says=(r"did not answer .* within 20 s", r"What runs now: what ran before; .*made again as it was", AGAIN),
+        variables={**SOON, "deploy_strategy": "recreate"},
+        away=True,
+    ),
+    "it never listens as the files say, and a new value stays": Fault(
+        **MISTYPED,
+        says=(r"did not answer", r"what ran before, with the new values of .*FAULT.*made again as it was", AGAIN),
+        variables={**SOON, "deploy_strategy": "recreate", "deploy_keep_variables": ["FAULT"]},
+        away=True,
+        stays=True,
+    ),
+    "it never listens as the files say, of a run that was killed and of the next": Fault(
+        **MISTYPED,
+        says=(r"did not answer .* within 20 s", r"What runs now: what ran before; .*made again as it was", AGAIN),
+        at="Wait until it answers as a healthy one does",
+        strike=killed_and_again(deploy_strategy="recreate"),
+        variables={"deploy_strategy": "recreate"},
+        away=True,
     ),
     "health lies": Fault(
         f"cp -p {ROUTES} {KEPT}; {LIES}",

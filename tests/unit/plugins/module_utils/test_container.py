@@ -401,6 +401,10 @@ COMPLAINTS = [
         f"Error response from daemon: Container {'21b868c93258' + '0' * 52} is restarting, wait until it runs\n",
         "Container 21b868c93258 is restarting, wait until it runs",
     ),
+    (
+        f"Error response from daemon: network gone not found\nfailed to start containers: {'21b8' * 16}\n",
+        "network gone not found",
+    ),
     (f"Error response from daemon: no Container {'21b868c93258' + '0' * 52}\n", "no Container ***"),
 ]
 

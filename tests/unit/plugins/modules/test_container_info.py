@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from compose_binary import BY_VERSION
 
 API_KEY = "dev-key-12345"
 UVICORN = (
@@ -92,3 +94,30 @@ def test_an_engine_that_does_not_answer(engine: Any, module: str) -> None:
 def test_options_that_do_not_go_together(engine: Any) -> None:
     for args in ({}, {"container": "x", "project_src": "/x", "service": "y"}, {"project_src": "/x"}, {"service": "y"}):
         engine.run("container_info", expect_failure=True, **args)
+
+
+def test_whether_its_files_would_make_another_one(service: Any) -> None:
+    service.start(Running=False, Status="exited")
+    path = service.programs / "inspect"
+    inspect = json.loads(path.read_text())
+    (service.programs / "image").write_text(inspect[0]["Image"] + "\n")
+    words = [next(iter(BY_VERSION.values())), "config", "--hash", "web"]
+    shown = subprocess.run(words, cwd=service.project, capture_output=True, text=True, check=True).stdout
+    inspect[0]["Config"]["Labels"]["com.docker.compose.config-hash"] = shown.split()[-1]
+    path.write_text(json.dumps(inspect))
+    assert service.run("container_info", outdated=True)["outdated"] is False
+    assert service.run("container_info")["outdated"] is None
+    (service.programs / "image").write_text("sha256:another\n")
+    assert service.run("container_info", outdated=True)["outdated"] is True
+    (service.programs / "image").write_text(inspect[0]["Image"] + "\n")
+    service.write("ports: ['8000:8000']", "command: [other]")
+    assert service.run("container_info", outdated=True)["outdated"] is True
+    service.write("ports: [")
+    assert service.run("container_info", outdated=True)["outdated"] is None
+    assert service.changes() == []
+
+
+def test_that_needs_its_project(engine: Any) -> None:
+    engine.answers["top"] = {"stdout": UVICORN}
+    result = engine.run("container_info", container="shop-web-1", outdated=True, expect_failure=True)
+    assert "Name project_src and service" in result["msg"]

@@ -498,6 +498,33 @@ def test_full_disk_leaves_no_snapshot(droplet: Droplet, monkeypatch: pytest.Monk
     assert act(droplet, "present").transaction == "opened"
 
 
+def test_how_a_container_was_made_is_kept_beside_the_state_and_forgotten_with_the_next(droplet: Droplet) -> None:
+    spec = {"name": "web", "config": {"Env": ["VALID_API_KEYS=canary-old-key"]}}
+
+    def project(spec: dict[str, Any] | None, *, check: bool = False) -> _snapshots.Project:
+        return _snapshots.Project(str(droplet.project), str(droplet.folder), None, keep=10, check=check, spec=spec)
+
+    def now() -> _snapshots.Snapshot:
+        return _snapshots.take(str(droplet.project), FILES, "", "", "web")
+
+    store = _snapshots.Store(str(droplet.folder))
+    droplet.folder.mkdir(parents=True, mode=0o700)
+    identity = project(spec, check=True).present(now).snapshot.id
+    assert store.container(identity) is None
+    assert project(spec).present(now).snapshot.id == identity
+    assert store.container(identity) == spec
+    kept = droplet.folder / "snapshots" / identity / "container.json"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    # The next run finds what that was made with which ran before the first.
+    assert project({"name": "new"}).present(now).transaction == "continued"
+    assert store.container(identity) == spec
+    project(None).committed(now)
+    assert store.container(identity) is None
+    kept.write_text("{")
+    with pytest.raises(HotfixError, match="damaged"):
+        store.container(identity)
+
+
 # --- with an engine --------------------------------------------------------------------------------------------------
 
 
