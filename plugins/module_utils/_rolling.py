@@ -20,6 +20,7 @@ PROXIES = ("nginx", "traefik", "caddy")
 # Options of nginx that say which configuration it reads, each followed by a value.
 NGINX_OPTIONS = ("-c", "-e", "-g", "-p")
 CADDY_FILE = "/etc/caddy/Caddyfile"
+NOBODY = 1  # tcpmux, at which nothing has listened for decades
 # Of these modes of a namespace the rest names the service whose namespace is used.
 SHARED = ("network_mode", "ipc", "pid")
 
@@ -127,6 +128,39 @@ def leading(pair: Pair, new: str) -> Rule:
     note = ("-m", "comment", "--comment", MARK + new)
     address = ("-d", f"{pair.old}/{128 if pair.family == 6 else 32}")
     return Rule("OUTPUT", (*address, *opening, *note, "-j", "DNAT", "--to-destination", pair.new))
+
+
+def turning_away(address: str, old: str) -> Rule:
+    """The rule in the new container's network that refuses a connection which comes from this address.
+
+    Nobody listens where it leads to, so that the other side is told at once, and tries the next address of the name.
+
+    :param address: the proxy's.
+    :param old: the ID of the old container, with which the rule goes.
+    """
+    opening = ("-p", "tcp", "-m", "tcp", "--tcp-flags", "FIN,SYN,RST,ACK", "SYN")
+    note = ("-m", "comment", "--comment", MARK + old)
+    source = ("-s", f"{address}/{128 if ':' in address else 32}")
+    return Rule("PREROUTING", (*source, *opening, *note, "-j", "REDIRECT", "--to-ports", str(NOBODY)))
+
+
+def is_checked(service: Mapping[str, Any], inspect: Mapping[str, Any]) -> bool:
+    """Whether the engine checks the health of a service's containers.
+
+    :param service: the service as Compose resolves it.
+    :param inspect: a container of it, which has the check of its image where the files say nothing.
+    """
+    said = service.get("healthcheck")
+    if said and (said.get("disable") or said.get("test")):
+        return not said.get("disable") and list(said["test"])[:1] != ["NONE"]
+    return list((inspect["Config"].get("Healthcheck") or {}).get("Test") or ["NONE"])[:1] != ["NONE"]
+
+
+def addresses(inspect: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    """The addresses that a container has in these networks."""
+    networks = inspect["NetworkSettings"]["Networks"]
+    found = [networks[name].get(key) for name in names for key in ("IPAddress", "GlobalIPv6Address")]
+    return [address for address in found if address]
 
 
 def port(listening: Iterable[int], exposed: Iterable[int]) -> int:

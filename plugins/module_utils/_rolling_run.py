@@ -115,7 +115,7 @@ class RollingRun:
             return
         self.result["needed"] = self.params["force"] or self._outdated(old)
         if self.result["needed"]:
-            self._start(old)
+            self._start(old, proxies)
 
     def activate(self) -> None:
         """Let the new container take over, and take the old one away once its connections are over."""
@@ -134,6 +134,7 @@ class RollingRun:
         if self.check:
             return
         proxies = self._proxies(old)
+        self._unshield(new)
         self._lead(proxies, old, new)
         name = settled(old)
         # Whenever this is interrupted, the names tell which of the two serves.
@@ -170,6 +171,12 @@ class RollingRun:
         if not proxies:
             return ["no nginx, Traefik or Caddy of the project that leads to it runs"]
         found = [reason for proxy in proxies if (reason := self._proxy_obstacle(proxy))]
+        traefik = [proxy.name for proxy in proxies if proxy.kind == "traefik"]
+        if traefik and not _rolling.is_checked(config["services"][self.service], old):
+            found.append(
+                f"{traefik[0]} would send requests to the new container as soon as it starts, since it has no "
+                "health check (healthcheck)"
+            )
         return [reason for reason in (*found, _takeover.memory_obstacle(old)) if reason]
 
     # --- the containers ----------------------------------------------------------------------------------------------
@@ -201,7 +208,7 @@ class RollingRun:
         heard = _connections.listening(old["State"]["Pid"]) if old["State"]["Running"] else ()
         return self.params["port"] or _rolling.port(heard, _rolling.exposed(old))
 
-    def _start(self, old: dict[str, Any]) -> None:
+    def _start(self, old: dict[str, Any], proxies: Sequence[Proxy]) -> None:
         """Have Compose make another container, and start it under a name that says that it does not serve yet.
 
         With the dependencies in view, though none is started: Compose before 2.40 takes a container that was made
@@ -229,7 +236,9 @@ class RollingRun:
         self.docker.run("rename", made[0]["Id"], name)
         self.result["changed"] = True
         self.docker.run("start", made[0]["Id"], timeout=_takeover.OVERHEAD * 2)
-        self.result["incoming"] = described(self.docker.inspect(made[0]["Id"]))
+        new = self.docker.inspect(made[0]["Id"])
+        self._shield([proxy for proxy in proxies if proxy.kind == "caddy"], old, new)
+        self.result["incoming"] = described(new)
         _takeover.note(self.params, "new container started", name)
 
     def _discard(self) -> None:
@@ -259,6 +268,7 @@ class RollingRun:
                     self.docker.run("rm", "--force", "--volumes", data["Id"])
             self.docker.run("rename", outgoing[0]["Id"], settled(outgoing[0]))
             return
+        self._unshield(new)
         if new["Name"].endswith(INCOMING):
             self.docker.run("rename", new["Id"], settled(new))
         for old in outgoing:
@@ -268,6 +278,35 @@ class RollingRun:
             self._finish(proxies, old, new)
 
     # --- the takeover ------------------------------------------------------------------------------------------------
+
+    def _shield(self, proxies: Sequence[Proxy], old: dict[str, Any], new: dict[str, Any]) -> None:
+        """Refuse what proxies open to the new container that find it by the service's name from its start.
+
+        They take the old one then. Whatever becomes of this run, the rules go with the old container.
+        """
+        plan = []
+        for family in _netfilter.FAMILIES:
+            found = [
+                address
+                for proxy in proxies
+                for address in _rolling.addresses(proxy.inspect, _rolling.shared_networks(proxy.inspect, new))
+                if (6 if ":" in address else 4) == family
+            ]
+            tables = Tables(family, within(new))
+            program = chosen(tables) if found else None
+            if program is not None:
+                rules = [_rolling.turning_away(address, old["Id"][:12]) for address in found]
+                plan.append((tables, program, rules))
+        if plan:
+            _takeover.guard(old, [program for _tables, program, _rules in plan], network_of=new)
+        for tables, program, rules in plan:
+            tables.insert(program, rules)
+
+    def _unshield(self, new: dict[str, Any]) -> None:
+        """Let the proxies open connections to the new container. No other rules of ours are in its network."""
+        if new["State"]["Running"]:
+            for family in _netfilter.FAMILIES:
+                Tables(family, within(new)).remove(bool)
 
     def _lead(self, proxies: Sequence[Proxy], old: dict[str, Any], new: dict[str, Any]) -> None:
         """Lead the connections that the proxies open to the old container to the new one."""
@@ -292,7 +331,8 @@ class RollingRun:
                 tables.insert(program, rules)
 
     def _release(self, new: dict[str, Any]) -> None:
-        """Take the rules away that lead to a container."""
+        """Take the rules away that lead to a container, and those that keep proxies from it."""
+        self._unshield(new)
         for inspect in self._neighbours(new):
             for family in _netfilter.FAMILIES:
                 Tables(family, within(inspect)).remove(new["Id"][:12].__eq__)

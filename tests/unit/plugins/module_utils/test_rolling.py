@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from ansible_collections.composeops.hotfix.plugins.module_utils._rolling import (
     Pair,
+    addresses,
     caddy_file,
     exposed,
+    is_checked,
     kind,
     known_as,
     leading,
@@ -19,6 +21,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._rolling import 
     pairs,
     port,
     shared_networks,
+    turning_away,
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._rolling_run import settled
 
@@ -129,6 +132,34 @@ def test_only_what_opens_a_connection_is_led_elsewhere() -> None:
     assert rule.copy == "0123456789ab"
     six = leading(Pair(6, "fd00::3", "fd00::5"), "0123456789ab")
     assert (six.option("-d"), six.option("--to-destination")) == ("fd00::3/128", "fd00::5")
+
+
+def test_what_a_proxy_opens_is_refused_in_each_family() -> None:
+    assert addresses(OLD, ["front", "back"]) == ["172.19.0.3", "fd00::3", "172.20.0.3"]
+    rule = turning_away("172.19.0.4", "0123456789ab")
+    assert (rule.chain, rule.copy) == ("PREROUTING", "0123456789ab")
+    assert " ".join(rule.words) == (
+        "-s 172.19.0.4/32 -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN"
+        " -m comment --comment composeops-hotfix-handover:0123456789ab -j REDIRECT --to-ports 1"
+    )
+    assert turning_away("fd00::4", "0123456789ab").words[:2] == ("-s", "fd00::4/128")
+
+
+@pytest.mark.parametrize(
+    ("service", "image", "checked"),
+    [
+        ({}, None, False),
+        ({}, {"Test": ["CMD", "ask"]}, True),
+        ({}, {"Test": ["NONE"]}, False),
+        ({"healthcheck": {"test": ["CMD-SHELL", "ask"]}}, None, True),
+        ({"healthcheck": {"test": ["NONE"]}}, {"Test": ["CMD", "ask"]}, False),
+        ({"healthcheck": {"disable": True}}, {"Test": ["CMD", "ask"]}, False),
+        ({"healthcheck": {"interval": "5s"}}, {"Test": ["CMD", "ask"]}, True),
+        ({"healthcheck": {"interval": "5s"}}, None, False),
+    ],
+)
+def test_whether_the_engine_checks_the_health(service: dict[str, Any], image: Any, checked: bool) -> None:
+    assert is_checked(service, {"Config": {"Healthcheck": image}}) is checked
 
 
 def test_the_port_is_one_that_the_container_listens_on() -> None:
