@@ -120,9 +120,12 @@ def second_run(droplet: Host, run: subprocess.Popen[str], *, elsewhere: bool = F
         os.killpg(run.pid, signal.SIGCONT)
 
 
-def killed_and_again(script: str = "", **variables: Any) -> Callable[[Host, subprocess.Popen[str]], None]:
+def killed_and_again(
+    script: str = "", *, after: str = "", **variables: Any
+) -> Callable[[Host, subprocess.Popen[str]], None]:
     """Kill the run, change something on the droplet, and have the next run fail and leave a service that answers.
 
+    :param after: a script on the droplet that has to succeed then.
     :param variables: of the next run; what that says goes into ``SAID``.
     """
 
@@ -134,6 +137,7 @@ def killed_and_again(script: str = "", **variables: Any) -> Callable[[Host, subp
         assert status != 0, output[-3000:]
         SAID.append(output)
         assert this.answers(0), output[-3000:]
+        droplet.sh(after)
 
     return strike
 
@@ -335,9 +339,19 @@ FAULTS: dict[str, Fault] = {
     ),
     "it never listens as the files say, of a run that was killed and of the next": Fault(
         **MISTYPED,
-        says=(r"did not answer .* within 20 s", r"What runs now: what ran before; .*made again as it was", AGAIN),
+        says=(
+            r"did not answer .* within 20 s",
+            r"What runs now: what ran before; .*made again as it was",
+            r"The files as this run found them, .* are kept: -e rollback_to=\w+ for playbook rollback",
+            AGAIN,
+        ),
         at="Wait until it answers as a healthy one does",
-        strike=killed_and_again(deploy_strategy="recreate"),
+        # Between the two somebody corrects something; the way back is to the beginning of the first.
+        strike=killed_and_again(
+            f"echo '# corrected' >> {ENV}",
+            after=f"grep -l corrected {STATE}/wealth-coach-ai/snapshots/*/*",
+            deploy_strategy="recreate",
+        ),
         variables={"deploy_strategy": "recreate"},
         away=True,
     ),
