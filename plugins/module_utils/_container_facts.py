@@ -30,6 +30,7 @@ MISSING: dict[str, Any] = {
     "environment_list": {},
     "source": None,
     "outdated": None,
+    "copied_in": None,
 }
 
 
@@ -53,6 +54,7 @@ def facts(docker: Docker, inspect: Mapping[str, Any]) -> dict[str, Any]:
         **fingerprints(variables),
         "source": None,
         "outdated": None,
+        "copied_in": None,
     }
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils import _containe
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import INCOMING, Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import read_bytes
+from ansible_collections.composeops.hotfix.plugins.module_utils._rolling_run import tell_proxies
 from ansible_collections.composeops.hotfix.plugins.module_utils._snapshots import Snapshot, Store, relative
 
 
@@ -48,19 +50,25 @@ def _then(store: Store, snapshot: Snapshot, options: Mapping[str, Any]) -> dict[
 def restore(docker: Docker, spec: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     """Make a container, let it take the place of those that the service has, and start it.
 
-    It is made before those are removed, so that what the engine refuses changes nothing.
+    It is made before those are removed, so that what the engine refuses changes nothing. If the one that it would be is
+    still there, that is it; one that has other values than it is to have is left alone.
 
-    :returns: its ID.
+    :returns: its ID; empty where that is so.
     :raises HotfixError: with the engine's reason.
     """
-    made = _make(docker, spec)
-    name = spec["name"]
+    original = docker.lookup(spec["id"])
+    if original is not None and options["variables"]:
+        return ""
+    made = _make(docker, spec) if original is None else spec["id"]
     for identity in docker.find(options["project_src"], options["service"], files=options["files"] or ()):
         data = docker.lookup(identity)
         if data is not None and data["Id"] != made:
             _takeover.end(docker, data, float(data["Config"].get("StopTimeout") or _takeover.GRACE))
-    docker.run("rename", made, name)
+    if docker.inspect(made)["Name"].lstrip("/") != spec["name"]:
+        docker.run("rename", made, spec["name"])
     docker.run("start", made, timeout=_takeover.OVERHEAD * 2)
+    with contextlib.suppress(HotfixError):  # whether it is reached by them is asked next
+        tell_proxies(docker, docker.inspect(made), options)
     return made
 
 

@@ -9,6 +9,7 @@ that Compose takes the new container for the old one. What the program wrote int
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._errors import H
 # Of what the engine says of a container in a network, that which somebody has asked for.
 ENDPOINT = ("IPAMConfig", "Links", "Aliases", "DriverOpts", "GwPriority")
 SHORT_ID = 12
+SHORTEST = 8  # characters of a value that is looked for in the rest of a container
 
 
 def of_container(inspect: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,17 +28,29 @@ def of_container(inspect: Mapping[str, Any]) -> dict[str, Any]:
     """
     identity = inspect["Id"][:SHORT_ID]
     config, host = dict(inspect["Config"]), dict(inspect["HostConfig"])
-    if config.get("Hostname") == identity:
-        del config["Hostname"]  # the engine's choice
+    shared = str(host.get("NetworkMode")).startswith("container:")
+    # The engine's choice, or that of the container or host whose network or name it has.
+    if config.get("Hostname") == identity or shared or host.get("UTSMode") == "host":
+        config.pop("Hostname", None)
+    if shared:
+        config.pop("Domainname", None)
+        config.pop("ExposedPorts", None)
+    # Shown alike are an image without one, and one that was taken away.
+    config["Entrypoint"] = [""] if config.get("Entrypoint") is None else config["Entrypoint"]
     host["Mounts"] = _mounts(inspect)
     host["Links"] = [_link(text) for text in host.get("Links") or []] or None
     networks = (inspect.get("NetworkSettings") or {}).get("Networks") or {}
     return {
+        "id": inspect["Id"],
         "name": str(inspect["Name"]).lstrip("/"),
         "image": inspect["Image"],
         "config": config,
         "host_config": host,
-        "networks": {name: _endpoint(network or {}, identity) for name, network in networks.items()},
+        "networks": {
+            name: _endpoint(networks[name] or {}, identity)
+            # The one that the others come after, of which some settings of the container are.
+            for name in sorted(networks, key=lambda name: name != host.get("NetworkMode"))
+        },
     }
 
 
@@ -51,8 +65,8 @@ def with_values(
     :raises HotfixError: when it cannot be told where in the container a value is; it names variables alone.
     """
     changed = dict(json.loads(json.dumps(spec)))
-    pairs = [entry.partition("=")[::2] for entry in changed["config"].get("Env") or []]
-    values = dict(pairs)
+    entries = changed["config"].get("Env") or []
+    values = dict(entry.partition("=")[::2] for entry in entries if "=" in entry)
     # Where the container has all of the file, it has what is new in it as well.
     whole = all(values.get(name) == value for name, value in old.items())
     wanted = list(names)
@@ -62,10 +76,13 @@ def with_values(
                 f"it is not known how the container gets {name}",
                 remedy="Have it made from its files, which say it",
             )
-        values[name] = new[name]
-    changed["config"]["Env"] = [f"{name}={value}" for name, value in values.items()]
+    others = [entry for entry in entries if entry.partition("=")[0] not in wanted]
+    changed["config"]["Env"] = others
     text = json.dumps(changed, ensure_ascii=False)
-    left = [name for name in wanted if old.get(name) and json.dumps(old[name], ensure_ascii=False)[1:-1] in text]
+    # What is short is part of any text, and no key.
+    searched = {name: old[name] for name in wanted if len(old.get(name, "")) >= SHORTEST}
+    left = [name for name, value in searched.items() if json.dumps(value, ensure_ascii=False)[1:-1] in text]
+    changed["config"]["Env"] = [*others, *(f"{name}={new[name]}" for name in wanted)]
     if left:
         raise HotfixError(
             f"the container has the old value of {', '.join(left)} in more than its variable of that name",
@@ -91,12 +108,16 @@ def request(spec: Mapping[str, Any], image: str) -> dict[str, Any]:
 def _mounts(inspect: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What it has mounted, with the volumes that nobody has named by the names that they got: their data is in them."""
     host = inspect["HostConfig"]
-    volumes = {mount["Destination"]: mount for mount in inspect.get("Mounts") or [] if mount.get("Type") == "volume"}
+    volumes = {
+        posixpath.normpath(mount["Destination"]): mount
+        for mount in inspect.get("Mounts") or []
+        if mount.get("Type") == "volume"
+    }
     found = []
     for mount in host.get("Mounts") or []:
-        volume = volumes.pop(mount.get("Target"), None)
+        volume = volumes.pop(posixpath.normpath(mount.get("Target") or ""), None)
         found.append({**mount, "Source": volume["Name"]} if volume is not None else dict(mount))
-    bound = {part for bind in host.get("Binds") or [] for part in bind.split(":")[1:2]}
+    bound = {posixpath.normpath(part) for bind in host.get("Binds") or [] for part in bind.split(":")[1:2]}
     for target, volume in volumes.items():
         if target not in bound:
             found.append({"Type": "volume", "Source": volume["Name"], "Target": target, "ReadOnly": not volume["RW"]})
@@ -112,5 +133,8 @@ def _link(text: str) -> str:
 def _endpoint(network: Mapping[str, Any], identity: str) -> dict[str, Any]:
     """How a container is in a network, without what the engine has chosen."""
     found = {key: network[key] for key in ENDPOINT if network.get(key)}
+    # Since API 1.44, which shows these names, it is asked for here; before, with the container, whose it is in Config.
+    if network.get("MacAddress") and "DNSNames" in network:
+        found["MacAddress"] = network["MacAddress"]
     aliases = [alias for alias in found.get("Aliases", []) if alias != identity]
     return {**found, "Aliases": aliases} if "Aliases" in found else found

@@ -21,7 +21,7 @@ DONE = "rolled back"
 class Moment(NamedTuple):
     """When a project was in a state.
 
-    :ivar when: ``before`` or ``after``.
+    :ivar when: ``before`` or ``after``; ``found by`` a run that went on where another one had not ended.
     :ivar run: the ID of a run; empty where the journal does not say it.
     :ivar playbook: what that run played.
     :ivar result: how it ended; empty when it was killed, or is at work.
@@ -62,6 +62,9 @@ def _told(entries: Entries) -> tuple[list[str], set[str]]:
         if identity and (opened or action in ("committed", "kept")) and found[-1:] != [identity]:
             found.append(identity)
             known.add(identity)
+        if action == "found":
+            # What a run had left half done is no state that anybody wants to return to unasked.
+            known.add(identity)
     return found, known
 
 
@@ -89,10 +92,10 @@ def moments(entries: Entries) -> dict[str, list[Moment]]:
     for entry in listed:
         action, run = entry.get("action"), str(entry.get("run", ""))
         opened = action == "present" and entry.get("result") != "continued"
-        if opened or action == "committed":
+        if opened or action in ("committed", "found"):
             # What a run without an ID was and how it ended is not known.
             result = ended.get(run, "") if run else "ok"
-            when = "before" if opened else "after"
+            when = "before" if opened else "after" if action == "committed" else "found by"
             moment = Moment(when, run, began.get(run, ""), str(entry.get("time", "")), result)
             found.setdefault(str(entry.get("id", "")), []).append(moment)
     return found

@@ -129,6 +129,20 @@ def outdated(docker: Docker, project: Project, files: Sequence[str], name: str, 
     return image != inspect["Image"] or not _same(docker, project, config, name, inspect)
 
 
+def copied_in(service: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Whether Compose puts something into a service's containers after it has made them, which the engine cannot tell.
+
+    :param service: as Compose resolves it.
+    :param config: the whole project.
+    """
+    for kind in ("configs", "secrets"):
+        known = config.get(kind) or {}
+        for used in service.get(kind) or []:
+            if {"content", "environment"} & set(known.get(used.get("source")) or {}):
+                return True
+    return bool(service.get("post_start"))
+
+
 def _cut(value: str, span: cl.Span) -> str:
     return value[: span.start] + PLACEHOLDER + value[span.end :]
 

@@ -131,17 +131,18 @@ def leading(pair: Pair, new: str) -> Rule:
 
 
 def turning_away(address: str, old: str) -> Rule:
-    """The rule in the new container's network that refuses a connection which comes from this address.
+    """The rule in a proxy's network that refuses connections which it opens to the new container.
 
-    Nobody listens where it leads to, so that the other side is told at once, and tries the next address of the name.
+    Nobody listens where it leads to, so that the proxy is told at once, and tries the next address of the name. It
+    stands there and not with the new container, which gets another network when it is started again.
 
-    :param address: the proxy's.
+    :param address: the new container's.
     :param old: the ID of the old container, with which the rule goes.
     """
     opening = ("-p", "tcp", "-m", "tcp", "--tcp-flags", "FIN,SYN,RST,ACK", "SYN")
     note = ("-m", "comment", "--comment", MARK + old)
-    source = ("-s", f"{address}/{128 if ':' in address else 32}")
-    return Rule("PREROUTING", (*source, *opening, *note, "-j", "REDIRECT", "--to-ports", str(NOBODY)))
+    target = ("-d", f"{address}/{128 if ':' in address else 32}")
+    return Rule("OUTPUT", (*target, *opening, *note, "-j", "REDIRECT", "--to-ports", str(NOBODY)))
 
 
 def is_checked(service: Mapping[str, Any], inspect: Mapping[str, Any]) -> bool:

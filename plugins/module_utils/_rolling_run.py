@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ansible_collections.composeops.hotfix.plugins.module_utils import (
@@ -133,8 +133,8 @@ class RollingRun:
         self.result.update(changed=True, incoming=described(new))
         if self.check:
             return
-        proxies = self._proxies(old)
-        self._unshield(new)
+        proxies = self.proxies(old)
+        self._release(old)
         self._lead(proxies, old, new)
         name = settled(old)
         # Whenever this is interrupted, the names tell which of the two serves.
@@ -167,7 +167,7 @@ class RollingRun:
             found.append("its container publishes ports itself")
         if found:
             return found
-        proxies += self._proxies(old)
+        proxies += self.proxies(old)
         if not proxies:
             return ["no nginx, Traefik or Caddy of the project that leads to it runs"]
         found = [reason for proxy in proxies if (reason := self._proxy_obstacle(proxy))]
@@ -198,9 +198,12 @@ class RollingRun:
             return False
         for new in self._named(INCOMING):
             if new["State"]["Running"] and not self._outdated(new) and self._outdated(old):
-                proxies = [proxy.name for proxy in self._proxies(old)]
+                proxies = self.proxies(old)
                 if proxies:
-                    self.result.update(possible=True, needed=True, incoming=described(new), proxies=proxies)
+                    if not self.check:
+                        self._shield(proxies, old, new)
+                    names = [proxy.name for proxy in proxies]
+                    self.result.update(possible=True, needed=True, incoming=described(new), proxies=names)
                     return True
         return False
 
@@ -237,7 +240,7 @@ class RollingRun:
         self.result["changed"] = True
         self.docker.run("start", made[0]["Id"], timeout=_takeover.OVERHEAD * 2)
         new = self.docker.inspect(made[0]["Id"])
-        self._shield([proxy for proxy in proxies if proxy.kind == "caddy"], old, new)
+        self._shield(proxies, old, new)
         self.result["incoming"] = described(new)
         _takeover.note(self.params, "new container started", name)
 
@@ -250,6 +253,8 @@ class RollingRun:
             if data["Name"].endswith(INCOMING) or unused:
                 self._release(data)
                 _takeover.end(self.docker, data, _takeover.grace(self.project, self.service))
+                if serving is not None:
+                    self._release(serving)
                 self.result["changed"] = True
                 _takeover.note(self.params, "new container removed", data["Name"].lstrip("/"))
 
@@ -268,11 +273,10 @@ class RollingRun:
                     self.docker.run("rm", "--force", "--volumes", data["Id"])
             self.docker.run("rename", outgoing[0]["Id"], settled(outgoing[0]))
             return
-        self._unshield(new)
         if new["Name"].endswith(INCOMING):
             self.docker.run("rename", new["Id"], settled(new))
         for old in outgoing:
-            proxies = self._proxies(new)
+            proxies = self.proxies(new)
             if old["State"]["Running"]:
                 self._lead(proxies, old, new)
             self._finish(proxies, old, new)
@@ -280,33 +284,25 @@ class RollingRun:
     # --- the takeover ------------------------------------------------------------------------------------------------
 
     def _shield(self, proxies: Sequence[Proxy], old: dict[str, Any], new: dict[str, Any]) -> None:
-        """Refuse what proxies open to the new container that find it by the service's name from its start.
+        """Refuse what Caddy opens to the new container, which it finds by the service's name from its start.
 
-        They take the old one then. Whatever becomes of this run, the rules go with the old container.
+        It takes the old one then. Whatever becomes of this run, the rules go with the old container.
         """
-        plan = []
-        for family in _netfilter.FAMILIES:
-            found = [
-                address
-                for proxy in proxies
-                for address in _rolling.addresses(proxy.inspect, _rolling.shared_networks(proxy.inspect, new))
-                if (6 if ":" in address else 4) == family
-            ]
-            tables = Tables(family, within(new))
-            program = chosen(tables) if found else None
-            if program is not None:
-                rules = [_rolling.turning_away(address, old["Id"][:12]) for address in found]
-                plan.append((tables, program, rules))
-        if plan:
-            _takeover.guard(old, [program for _tables, program, _rules in plan], network_of=new)
-        for tables, program, rules in plan:
-            tables.insert(program, rules)
-
-    def _unshield(self, new: dict[str, Any]) -> None:
-        """Let the proxies open connections to the new container. No other rules of ours are in its network."""
-        if new["State"]["Running"]:
+        for proxy in proxies:
+            if proxy.kind != "caddy":
+                continue
+            found = _rolling.addresses(new, _rolling.shared_networks(proxy.inspect, new))
+            plan = []
             for family in _netfilter.FAMILIES:
-                Tables(family, within(new)).remove(bool)
+                tables = Tables(family, within(proxy.inspect))
+                mine = [address for address in found if (6 if ":" in address else 4) == family]
+                program = chosen(tables) if mine else None
+                if program is not None and not any(rule.copy == old["Id"][:12] for _program, rule in tables.ours()):
+                    plan.append((tables, program, [_rolling.turning_away(address, old["Id"][:12]) for address in mine]))
+            if plan:
+                _takeover.guard(old, [program for _tables, program, _rules in plan], network_of=proxy.inspect)
+            for tables, program, rules in plan:
+                tables.insert(program, rules)
 
     def _lead(self, proxies: Sequence[Proxy], old: dict[str, Any], new: dict[str, Any]) -> None:
         """Lead the connections that the proxies open to the old container to the new one."""
@@ -330,22 +326,21 @@ class RollingRun:
             for tables, program, rules in plan:
                 tables.insert(program, rules)
 
-    def _release(self, new: dict[str, Any]) -> None:
-        """Take the rules away that lead to a container, and those that keep proxies from it."""
-        self._unshield(new)
-        for inspect in self._neighbours(new):
+    def _release(self, container: dict[str, Any]) -> None:
+        """Take the rules away that are for a container."""
+        for inspect in self._neighbours(container):
             for family in _netfilter.FAMILIES:
-                Tables(family, within(inspect)).remove(new["Id"][:12].__eq__)
+                Tables(family, within(inspect)).remove(container["Id"][:12].__eq__)
 
     def _finish(self, proxies: Sequence[Proxy], old: dict[str, Any], new: dict[str, Any]) -> None:
         """Let the old container end what it has under way, remove it, and let the proxies forget it."""
-        self._tell(proxies)
+        self.tell(proxies)
         if old["State"]["Running"]:
             pid = old["State"]["Pid"]
             drained = _connections.drain(pid, _connections.listening(pid), self.params["drain_timeout"])
             self.result["drained"] = drained._asdict()
         _takeover.end(self.docker, old, _takeover.grace(self.project, self.service))
-        self._tell(proxies)
+        self.tell(proxies)
         if any(proxy.kind != "nginx" for proxy in proxies):
             time.sleep(NOTICE)
         self._release(new)
@@ -362,7 +357,7 @@ class RollingRun:
             if data is not None and other and data["State"]["Running"] and _rolling.shared_networks(data, inspect):
                 yield data
 
-    def _proxies(self, old: dict[str, Any]) -> list[Proxy]:
+    def proxies(self, old: dict[str, Any]) -> list[Proxy]:
         """The proxies that lead to a container of the service."""
         found = []
         for inspect in self._neighbours(old):
@@ -414,7 +409,7 @@ class RollingRun:
         said = [line for line in done.stderr.splitlines() if "emerg" in line] or ["no reason"]
         return f"nginx of {proxy.name} does not take its own configuration: {said[0].strip()}"
 
-    def _tell(self, proxies: Sequence[Proxy]) -> None:
+    def tell(self, proxies: Sequence[Proxy]) -> None:
         """Have nginx look the service's name up again, which it does only when it reads its configuration.
 
         :raises HotfixError: when it does not.
@@ -441,6 +436,16 @@ class RollingRun:
 
     def _workers(self, proxy: Proxy) -> set[int]:
         return workers(self.docker.processes(proxy.inspect["Id"]))
+
+
+def tell_proxies(docker: Docker, inspect: dict[str, Any], options: Mapping[str, Any]) -> None:
+    """Have each nginx that leads to a container look its service's name up again, since the address may be another one.
+
+    :param options: ``project_src``, ``files`` and ``service``.
+    :raises HotfixError: when one does not.
+    """
+    run = RollingRun({**options, "state_dir": None}, docker, check=False)
+    run.tell(run.proxies(inspect))
 
 
 def workers(processes: Sequence[Process]) -> set[int]:

@@ -489,6 +489,10 @@ class Project:
         """Keep the present state, whatever the transaction is."""
         return self._keep(take_now(), "kept", "continued" if _journal.open_transaction(self.folder) else "none")
 
+    def found(self, take_now: Callable[[], Snapshot]) -> Result:
+        """As :meth:`kept`, for what another run has left."""
+        return self._keep(take_now(), "found", "continued" if _journal.open_transaction(self.folder) else "none")
+
     def committed(self, take_now: Callable[[], Snapshot]) -> Result:
         """Keep the present state as the good one and close the transaction."""
         return self._keep(take_now(), "committed", "committed")
@@ -533,7 +537,9 @@ class Project:
                 tag_image(self.docker, snapshot.image, self.tag(snapshot))
             if not known:
                 self.store.put(snapshot)
-            self.store.put_container(snapshot.id, self.spec)
+            # That of the transaction that is open stays as it was when that was opened.
+            if snapshot.id != opened:
+                self.store.put_container(snapshot.id, self.spec)
             if action == "present":
                 _journal.mark(self.folder, _journal.OPEN, snapshot.id)
             elif action == "committed":

@@ -31,7 +31,8 @@ options:
     default: false
   outdated:
     description:
-      - See whether Compose would make another container of the service now (RV(outdated)). Needs O(project_src).
+      - See whether Compose would make another container of the service now (RV(outdated), RV(copied_in)). Needs
+        O(project_src).
     type: bool
     default: false
 requirements:
@@ -251,6 +252,12 @@ outdated:
     - Null without O(outdated), and where it cannot be known since Compose does not take the files.
   type: bool
   returned: success
+copied_in:
+  description:
+    - Whether Compose puts configurations, secrets or what a hook makes into the container once it is made, by the files
+      as they are. M(composeops.hotfix.container_restore) cannot know of them. Null as RV(outdated).
+  type: bool
+  returned: success
 """
 
 from typing import Any
@@ -270,16 +277,20 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._errors import H
 from ansible_collections.composeops.hotfix.plugins.module_utils._mounted_source import mounted_source
 
 
-def outdated(docker: Docker, options: dict[str, Any], inspect: dict[str, Any]) -> bool | None:
-    """Whether the files would make another container; None where Compose does not take them."""
+def compared(docker: Docker, options: dict[str, Any], inspect: dict[str, Any]) -> dict[str, bool]:
+    """How the files stand to the container; empty where Compose does not take them."""
     if not options["project_src"]:
         raise HotfixError("outdated is asked of a container without its project", remedy="Name project_src and service")
     files = options["files"] or ()
     try:
         project = Project.load(options["project_src"], options["files"])
-        return _made_with.outdated(docker, project, files, options["service"], inspect)
+        config = docker.config(project.project_src, files, unset=project.variables())
+        return {
+            "outdated": _made_with.outdated(docker, project, files, options["service"], inspect),
+            "copied_in": _made_with.copied_in(config["services"].get(options["service"]) or {}, config),
+        }
     except HotfixError:
-        return None
+        return {}
 
 
 def main() -> None:
@@ -303,7 +314,7 @@ def main() -> None:
         if inspect and options["source"]:
             result["source"] = mounted_source(inspect)
         if inspect and options["outdated"]:
-            result["outdated"] = outdated(docker, options, inspect)
+            result |= compared(docker, options, inspect)
     except HotfixError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)

@@ -14,6 +14,9 @@ description:
   - The engine makes a container of the same image, command, environment, mounts, ports, networks, limits and labels.
     It takes the place of the one that the service has now. What the program had written into the container itself,
     outside of volumes, is not in it.
+  - If that very container is still there, it is started again. With O(variables) it is left alone, and nothing is
+    changed.
+  - An nginx of the project that leads to the service looks its name up again.
   - Compose takes it for the one that it once made, and makes another one from its files when it is next asked to.
 notes:
   - The container is made before another one is removed, so that nothing is changed where the engine refuses it.
@@ -82,7 +85,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 id:
-  description: The ID of the container that was made; empty in check mode.
+  description:
+    - The ID of the container that was made or started. Empty in check mode, and where nothing was changed.
   type: str
   returned: success
 name:
@@ -122,8 +126,8 @@ def run(options: dict[str, Any], *, check: bool) -> dict[str, Any]:
         with at_work_on(options["state_dir"], options["project_src"], "container_restore") as step:
             step.action, step.words["service"] = "container made again", options["service"]
             made = restore(Docker(), spec, options)
-            step.result = f"container {made[:12]}"
-    return {"changed": True, "id": made, "name": spec["name"]}
+            step.result = f"container {made[:12]}" if made else "unchanged"
+    return {"changed": check or bool(made), "id": made, "name": spec["name"]}
 
 
 def main() -> None:

@@ -37,8 +37,10 @@ options:
         stays open.
       - V(committed) keeps the present state as the last good one, and closes the transaction.
       - V(kept) keeps the present state if it is not kept yet, and leaves the transaction as it is.
+      - V(found) does the same for what another run has left, which is no state that playbook C(rollback) returns to
+        unasked.
     type: str
-    choices: [present, restored, committed, kept]
+    choices: [present, restored, committed, kept, found]
     default: present
   files:
     description:
@@ -141,7 +143,8 @@ id:
 transaction:
   description:
     - V(opened) or V(continued) with O(state=present), V(committed) with O(state=committed), V(restored) with
-      O(state=restored), V(continued) with O(state=kept); V(none) when no transaction is open with the last two.
+      O(state=restored), V(continued) with O(state=kept) and O(state=found); V(none) when no transaction is open with
+      the last three.
   type: str
   returned: success
   sample: opened
@@ -180,8 +183,8 @@ image_name:
   returned: success
   sample: wealth-coach-ai-backend
 container:
-  description: Whether it is kept how a container was made.
-  type: bool
+  description: The ID of the container of which it is kept how it was made; empty when there is none.
+  type: str
   returned: success
 revision:
   description: The git revision of the snapshot, empty if there is none.
@@ -225,7 +228,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._snapshots impor
 )
 
 SPEC = {
-    "state": {"type": "str", "choices": ["present", "restored", "committed", "kept"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "restored", "committed", "kept", "found"], "default": "present"},
     "project_src": {"type": "path", "required": True},
     "files": {"type": "list", "elements": "path", "default": []},
     "service": {"type": "str"},
@@ -259,7 +262,9 @@ def apply(project: Project, options: dict[str, Any], scratch: str) -> Result:
     if options["state"] == "restored":
         excluded = options["exclude"], options["exclude_variables"], options["dialect"]
         return project.restored(options["name"] or "", *excluded, scratch)
-    verb = {"present": project.present, "committed": project.committed, "kept": project.kept}[options["state"]]
+    verb = {"present": project.present, "committed": project.committed, "kept": project.kept, "found": project.found}[
+        options["state"]
+    ]
     return verb(lambda: take_now(options, project.docker, scratch))
 
 
@@ -277,7 +282,7 @@ def main() -> None:
         lock = _journal.held(folder, options["project_src"], check=module.check_mode)
         with lock, tempfile.TemporaryDirectory(prefix="snapshot-", dir=module.tmpdir) as scratch:
             result = apply(project, options, scratch)
-            container = project.store.container(result.snapshot.id) is not None
+            spec = project.store.container(result.snapshot.id)
     except HotfixError as error:
         module.fail_json(msg=str(error))
     snapshot = result.snapshot
@@ -290,7 +295,7 @@ def main() -> None:
         image=project.tag(snapshot),
         image_id=snapshot.image,
         image_name=snapshot.image_name,
-        container=container,
+        container=spec["id"] if spec else "",
         revision=snapshot.revision,
         changed_files=result.changed_files,
         kept_variables=result.kept_variables,

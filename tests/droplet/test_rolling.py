@@ -110,9 +110,9 @@ class Shop:
         words = "docker ps -a --no-trunc --filter label=com.docker.compose.project=shop --format '{{.Names}} {{.ID}}'"
         return dict(line.split() for line in self.droplet.sh(words).splitlines())
 
-    def rules(self, container: str = PROXY) -> str:
-        """The rules of rolling replacements in a container's network."""
-        pid = self.droplet.sh(f"docker inspect --format '{{{{.State.Pid}}}}' {container}").strip()
+    def rules(self) -> str:
+        """The rules of rolling replacements in the proxy's network."""
+        pid = self.droplet.sh(f"docker inspect --format '{{{{.State.Pid}}}}' {PROXY}").strip()
         return self.droplet.sh(
             f"nsenter --net=/proc/{pid}/ns/net -- iptables -t nat -S | grep composeops-hotfix || true"
         )
@@ -182,16 +182,25 @@ def test_caddy_opens_nothing_to_the_new_one_before_that_takes_over(caddy: Shop) 
     assert {caddy.generation() for _request in range(20)} == {"1"}
     caddy.rolling("active")
     assert {caddy.generation() for _request in range(20)} == {"2"}
-    assert caddy.rules(WEB) == ""
+    assert caddy.rules() == ""
+
+
+def test_caddy_may_again_when_the_new_one_is_taken_away(droplet: Host, caddy: Shop) -> None:
+    caddy.write(2, SHORT_CADDY, kind="caddy")
+    new = caddy.start()["incoming"]
+    droplet.sh(f"docker restart -t 1 {new['name']}")
+    assert caddy.rules() and {caddy.generation() for _request in range(20)} == {"1"}
+    caddy.rolling("absent")
+    assert caddy.rules() == ""
 
 
 def test_caddy_may_when_the_old_one_is_gone_without_anybody_at_work(droplet: Host, caddy: Shop) -> None:
     caddy.write(2, SHORT_CADDY, kind="caddy")
     caddy.start()
-    assert caddy.rules(f"{WEB}-incoming")
+    assert caddy.rules()
     droplet.sh(f"docker rm --force {WEB}")
     for _attempt in range(100):
-        if not caddy.rules(f"{WEB}-incoming"):
+        if not caddy.rules():
             break
         time.sleep(0.1)
     assert caddy.generation() == "2"
@@ -266,6 +275,24 @@ def test_an_old_one_goes_on_when_what_was_to_take_over_is_gone(droplet: Host, sh
     assert shop.rolling("absent")["changed"]
     assert shop.containers() == before
     assert shop.generation() == "1"
+
+
+def test_nginx_finds_a_container_that_was_made_again(droplet: Host, shop: Shop) -> None:
+    kept = {"project_src": SHOP, "state_dir": "/tmp/shop-state"}
+    snapshot = droplet.module("snapshot", files=["compose.yml"], container=WEB, **kept)
+    assert snapshot["container"] == shop.containers()[WEB]
+    shop.write(2)
+    shop.start()
+    shop.rolling("active")
+    # Somebody else has the old address by now.
+    droplet.sh("docker run -d --rm --name squatter --network shop_default wealth-coach-python:3.13 sleep 300")
+    made = droplet.module("container_restore", service="web", snapshot=snapshot["id"], **kept)
+    droplet.sh("docker rm -f -v squatter; rm -r /tmp/shop-state")
+    assert shop.containers()[WEB] == made["id"]
+    assert shop.generation() == "1"
+    shop.write(1)
+    droplet.sh(f"cd {SHOP}; docker compose --progress quiet up -d")
+    assert shop.containers()[WEB] == made["id"]
 
 
 def test_another_strategy_finds_one_container(droplet: Host, shop: Shop) -> None:

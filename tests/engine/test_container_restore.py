@@ -77,7 +77,7 @@ class Shop:
         return docker("ps", *words).split()
 
     def options(self) -> dict[str, Any]:
-        return {"project_src": str(self.folder), "files": None, "service": "web"}
+        return {"project_src": str(self.folder), "files": None, "service": "web", "variables": []}
 
 
 @pytest.fixture(scope="module")
@@ -134,20 +134,33 @@ def test_it_is_the_same_and_compose_has_nothing_to_do(shop: Shop) -> None:
 def test_what_the_engine_refuses_changes_nothing(shop: Shop) -> None:
     before = shop.inspect()
     spec = _container_spec.of_container(before)
-    spec["host_config"]["Runtime"] = "nobody-has-it"
+    spec["id"], spec["host_config"]["Runtime"] = "gone", "nobody-has-it"
     with pytest.raises(HotfixError, match=r"the engine refused /containers/create: .*nobody-has-it"):
         _container_restore.restore(Docker(), spec, shop.options())
     assert shop.inspect()["Id"] == before["Id"] and shop.inspect()["State"]["Running"]
-    spec = _container_spec.of_container(before)
+    spec = {**_container_spec.of_container(before), "id": "gone"}
     spec["networks"] = {**spec["networks"], "gone": {}}
     with pytest.raises(HotfixError, match=r"docker network failed .*: network gone not found"):
         _container_restore.restore(Docker(), spec, shop.options())
     assert shop.names() == [f"{shop.name}-web"] and shop.inspect()["Id"] == before["Id"]
 
 
+def test_the_very_container_is_taken_where_it_is_still_there(shop: Shop) -> None:
+    before = shop.inspect()
+    spec = _container_spec.of_container(before)
+    docker("stop", "--time=1", before["Id"])
+    docker("rename", before["Id"], f"{before['Name'][1:]}-outgoing")
+    kept = {**shop.options(), "variables": ["KEY"]}
+    assert _container_restore.restore(Docker(), spec, kept) == ""
+    assert shop.names() == [f"{shop.name}-web-outgoing"]
+    assert _container_restore.restore(Docker(), spec, shop.options()) == before["Id"]
+    assert shop.names() == [f"{shop.name}-web"] and shop.inspect()["State"]["Running"]
+
+
 def test_what_a_run_has_left_that_was_killed_is_in_nobodys_way(shop: Shop) -> None:
     before = shop.inspect()
     spec = _container_spec.of_container(before)
+    docker("rm", "--force", before["Id"])
     docker("create", f"--name={shop.name}-web{INCOMING}", f"--label={LABEL}", shop.image)
     made = _container_restore.restore(Docker(), spec, shop.options())
     assert shop.names() == [f"{shop.name}-web"] and shop.inspect()["Id"] == made

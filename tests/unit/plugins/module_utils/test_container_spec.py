@@ -25,6 +25,7 @@ def inspected(engine: int = 26) -> dict[str, Any]:
 def made(*env: str, **config: Any) -> dict[str, Any]:
     """A description with these variables."""
     return {
+        "id": "1",
         "name": "web",
         "image": "sha256:1",
         "config": {"Env": list(env), **config},
@@ -38,7 +39,7 @@ def test_what_the_engine_has_chosen_is_not_asked_for(engine: int) -> None:
     data = inspected(engine)
     found = spec.of_container(data)
     identity = data["Id"][:12]
-    assert identity not in json.dumps(found)
+    assert identity not in json.dumps({**found, "id": ""})
     assert found["name"] == data["Name"][1:] and found["image"] == data["Image"]
     for network in found["networks"].values():
         assert "IPAddress" not in network and "EndpointID" not in network
@@ -86,6 +87,42 @@ def test_links_are_asked_for_in_their_own_form() -> None:
     assert spec.of_container(data)["host_config"]["Links"] == ["redis:store"]
 
 
+def test_the_network_that_the_container_is_in_first_comes_first() -> None:
+    data = inspected()
+    data["HostConfig"]["NetworkMode"] = "front"
+    data["NetworkSettings"]["Networks"] = {
+        "back": {},
+        "front": {"MacAddress": "02:42:ac:11:00:02", "DNSNames": ["web"]},
+    }
+    found = spec.of_container(data)["networks"]
+    assert list(found.items()) == [("front", {"MacAddress": "02:42:ac:11:00:02"}), ("back", {})]
+
+
+def test_an_address_that_an_older_engine_has_chosen_is_not_asked_for() -> None:
+    data = inspected(20)
+    assert all("MacAddress" not in network for network in spec.of_container(data)["networks"].values())
+
+
+@pytest.mark.parametrize(
+    ("host", "without"),
+    [
+        ({"NetworkMode": "container:0f3a"}, {"Hostname", "Domainname", "ExposedPorts"}),
+        ({"NetworkMode": "host", "UTSMode": "host"}, {"Hostname"}),
+    ],
+)
+def test_what_is_of_another_container_or_of_the_host_is_not_asked_for(host: dict[str, str], without: set[str]) -> None:
+    data = inspected()
+    data["Config"] |= {"Hostname": "other", "Domainname": "example.org", "ExposedPorts": {"80/tcp": {}}}
+    data["HostConfig"] |= host
+    assert set(data["Config"]) - set(spec.of_container(data)["config"]) == without
+
+
+def test_an_entrypoint_that_was_taken_away_does_not_come_back() -> None:
+    data = inspected()
+    data["Config"]["Entrypoint"] = None
+    assert spec.of_container(data)["config"]["Entrypoint"] == [""]
+
+
 def test_it_is_made_in_its_first_network() -> None:
     networks: dict[str, Any] = {"front": {"Aliases": ["web"]}, "back": {}}
     body = spec.request({**made("A=1"), "networks": networks}, "web:1")
@@ -98,7 +135,7 @@ def test_another_value_gets_into_its_variable_and_the_rest_stays() -> None:
     kept = copy.deepcopy(before)
     now = {"VALID_API_KEYS": "canary-new", "DEBUG": "false"}
     found = spec.with_values(before, OLD, now, ["VALID_API_KEYS"])
-    assert found == made("PATH=/bin", "VALID_API_KEYS=canary-new", "DEBUG=true")
+    assert found == made("PATH=/bin", "DEBUG=true", "VALID_API_KEYS=canary-new")
     assert before == kept
 
 
@@ -134,6 +171,17 @@ def test_where_it_cannot_be_told_how_a_value_gets_there_it_is_refused(
     with pytest.raises(HotfixError, match=why) as raised:
         spec.with_values(before, OLD, now, ["VALID_API_KEYS"])
     assert "canary" not in str(raised.value)
+
+
+def test_an_old_key_that_stays_beside_the_new_one_is_no_copy() -> None:
+    old, now = {"KEYS": "canary-one,canary-two"}, {"KEYS": "canary-one,canary-two,canary-three"}
+    found = spec.with_values(made("KEYS=canary-one,canary-two"), old, now, ["KEYS"])
+    assert found["config"]["Env"] == ["KEYS=canary-one,canary-two,canary-three"]
+
+
+def test_what_is_short_is_not_looked_for_and_a_variable_without_a_value_stays_so() -> None:
+    found = spec.with_values(made("DEBUG=1", "PORT=8001", "UNSET"), {"DEBUG": "1"}, {"DEBUG": "0"}, ["DEBUG"])
+    assert found["config"]["Env"] == ["PORT=8001", "UNSET", "DEBUG=0"]
 
 
 def test_an_old_value_in_quotes_is_found_too() -> None:

@@ -74,6 +74,14 @@ def test_a_state_that_was_kept_beside_an_open_transaction_comes_after_it() -> No
     assert _history.states(entries) == ["A", "B", "K"]
 
 
+def test_what_a_run_had_left_half_done_is_not_returned_to_unasked() -> None:
+    found = {"action": "found", "run": "7", "id": "F", "time": "t1"}
+    entries = [*story("A>B B?"), found, {"action": "committed", "id": "C"}]
+    assert _history.states(entries) == ["A", "B", "C"]
+    assert _history.previous(entries, ["A", "B", "F", "C"], lambda name: name == "C") == "B"
+    assert [str(moment) for moment in _history.moments(entries)["F"]] == ["found by a run (not ended) at t1"]
+
+
 def test_keys_that_stay_make_another_state_of_the_one_that_was_returned_to() -> None:
     entries = story("A>B B>C C<B")
     entries[-1]["id"] = "b"

@@ -21,6 +21,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._container impor
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._made_with import (
     Made,
+    copied_in,
     difference,
     numbered,
     of_service,
@@ -28,6 +29,22 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._made_with impor
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._server_settings import settings
 from compose_binary import BY_VERSION
+
+
+@pytest.mark.parametrize(
+    ("service", "config", "found"),
+    [
+        ({}, {}, False),
+        ({"configs": [{"source": "a"}]}, {"configs": {"a": {"content": "x"}}}, True),
+        ({"configs": [{"source": "a"}]}, {"configs": {"a": {"file": "./x"}, "b": {"content": "x"}}}, False),
+        ({"secrets": [{"source": "a"}]}, {"secrets": {"a": {"environment": "X"}}}, True),
+        ({"secrets": [{"source": "a"}]}, {"secrets": {"a": {"file": "./x"}}}, False),
+        ({"post_start": [{"command": "x"}]}, {}, True),
+    ],
+)
+def test_what_compose_puts_into_a_container_that_is_made(service: Any, config: Any, found: bool) -> None:
+    assert copied_in(service, config) is found
+
 
 UVICORN = ["uvicorn", "app:app", "--workers", "4"]
 

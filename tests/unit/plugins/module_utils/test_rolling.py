@@ -136,13 +136,13 @@ def test_only_what_opens_a_connection_is_led_elsewhere() -> None:
 
 def test_what_a_proxy_opens_is_refused_in_each_family() -> None:
     assert addresses(OLD, ["front", "back"]) == ["172.19.0.3", "fd00::3", "172.20.0.3"]
-    rule = turning_away("172.19.0.4", "0123456789ab")
-    assert (rule.chain, rule.copy) == ("PREROUTING", "0123456789ab")
+    rule = turning_away("172.19.0.5", "0123456789ab")
+    assert (rule.chain, rule.copy) == ("OUTPUT", "0123456789ab")
     assert " ".join(rule.words) == (
-        "-s 172.19.0.4/32 -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN"
+        "-d 172.19.0.5/32 -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN"
         " -m comment --comment composeops-hotfix-handover:0123456789ab -j REDIRECT --to-ports 1"
     )
-    assert turning_away("fd00::4", "0123456789ab").words[:2] == ("-s", "fd00::4/128")
+    assert turning_away("fd00::5", "0123456789ab").words[:2] == ("-d", "fd00::5/128")
 
 
 @pytest.mark.parametrize(

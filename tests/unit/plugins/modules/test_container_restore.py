@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.composeops.hotfix.plugins.module_utils import _container_restore, _snapshots
 
 ENV = "VALID_API_KEYS=canary-old-key\nDEBUG=true\n"
-SPEC = {"name": "web", "config": {"Env": ["VALID_API_KEYS=canary-old-key", "DEBUG=true"]}, "networks": {}}
+SPEC = {"id": "1", "name": "web", "config": {"Env": ["VALID_API_KEYS=canary-old-key", "DEBUG=true"]}, "networks": {}}
 
 
 class Shop:
@@ -67,7 +67,7 @@ def test_variables_get_their_present_values(shop: Shop) -> None:
     (shop.project / ".env").write_text(ENV.replace("canary-old-key", "canary-new-key").replace("true", "false"))
     assert shop.run(variables=["VALID_API_KEYS"])["changed"]
     options = shop.options(env_file=".env", variables=["VALID_API_KEYS"], dialect="portable")
-    assert _container_restore.wanted(options)["config"]["Env"] == ["VALID_API_KEYS=canary-new-key", "DEBUG=true"]
+    assert _container_restore.wanted(options)["config"]["Env"] == ["DEBUG=true", "VALID_API_KEYS=canary-new-key"]
 
 
 def test_a_value_whose_way_is_not_known_is_refused_without_showing_it(shop: Shop) -> None:

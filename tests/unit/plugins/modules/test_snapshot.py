@@ -499,7 +499,7 @@ def test_full_disk_leaves_no_snapshot(droplet: Droplet, monkeypatch: pytest.Monk
 
 
 def test_how_a_container_was_made_is_kept_beside_the_state_and_forgotten_with_the_next(droplet: Droplet) -> None:
-    spec = {"name": "web", "config": {"Env": ["VALID_API_KEYS=canary-old-key"]}}
+    spec = {"id": "1", "name": "web", "config": {"Env": ["VALID_API_KEYS=canary-old-key"]}}
 
     def project(spec: dict[str, Any] | None, *, check: bool = False) -> _snapshots.Project:
         return _snapshots.Project(str(droplet.project), str(droplet.folder), None, keep=10, check=check, spec=spec)
@@ -518,7 +518,12 @@ def test_how_a_container_was_made_is_kept_beside_the_state_and_forgotten_with_th
     # The next run finds what that was made with which ran before the first.
     assert project({"name": "new"}).present(now).transaction == "continued"
     assert store.container(identity) == spec
+    # Nor does a state that is the same take it away while the transaction is open.
+    project(None).kept(now)
+    project({"name": "new"}).found(now)
     project(None).committed(now)
+    assert store.container(identity) == spec
+    project(None).present(now)
     assert store.container(identity) is None
     kept.write_text("{")
     with pytest.raises(HotfixError, match="damaged"):
