@@ -339,6 +339,11 @@ FAULTS: dict[str, Fault] = {
         away=True,
         stays=True,
     ),
+    "it never listens as the files say, with a copy beside": Fault(
+        **MISTYPED,
+        says=(r"did not answer .* within 20 s", r"What runs now: what ran before", AGAIN),
+        variables={**SOON, "deploy_keep_variables": ["FAULT"]},
+    ),
     "it never listens as the files say, of a run that was killed and of the next": Fault(
         **MISTYPED,
         says=(
@@ -355,6 +360,20 @@ FAULTS: dict[str, Fault] = {
             deploy_strategy="recreate",
         ),
         variables={"deploy_strategy": "recreate"},
+        away=True,
+    ),
+    # A file that the old container has mounted and has read; the files do not mount it any more.
+    "what ran before does not run any more as it was": Fault(
+        f"""
+        cd {PROJECT}; cp -p {COMPOSE} {KEPT}.yml; cp -p {MAIN} {KEPT}; mkdir once; cp {ROUTES} once/routes.py
+        sed -i 's|      - vector_data:/app/data|&\\n      - ./once/routes.py:/app/backend/api/routes.py:ro|' {COMPOSE}
+        docker compose --progress quiet up -d backend
+        until curl -sf -m 2 -o /dev/null http://127.0.0.1:8000/api/v1/health; do sleep 1; done
+        sed -i 's/"healthy"/"starting"/' once/routes.py; cat {KEPT}.yml > {COMPOSE}; echo '{SLEEPS}' >> {MAIN}
+        """,
+        f"cat {KEPT} > {MAIN}; cat {KEPT}.yml > {COMPOSE}; rm -rf {PROJECT}/once",
+        (r"did not answer .* within 20 s", r"What runs now: what ran before", AGAIN),
+        variables={**SOON, "deploy_strategy": "recreate"},
         away=True,
     ),
     "health lies": Fault(
