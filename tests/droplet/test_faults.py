@@ -406,7 +406,12 @@ FAULTS: dict[str, Fault] = {
         says=(r"Not proven: health",),
         at="Ask the API for its health",
         time=2,
-        strike=on_droplet("docker pause wealth_coach_backend; (sleep 7; docker unpause wealth_coach_backend) >&2 &"),
+        # Until the one who asks has lost patience, whenever that is asked.
+        strike=on_droplet("""
+            docker pause wealth_coach_backend
+            (until ss -Htn state established dport = :8000 | grep -q .; do sleep 0.05; done
+            sleep 5.3; docker unpause wealth_coach_backend) >&2 &
+        """),
         stays=True,
         away=True,
     ),
