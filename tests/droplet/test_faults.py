@@ -341,7 +341,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "it never listens as the files say, with a copy beside": Fault(
         **MISTYPED,
-        says=(r"did not answer .* within 20 s", r"What runs now: what ran before", AGAIN),
+        says=(r"did not answer .* within 20 s", r"What runs now: what ran before\. Everything was put back", AGAIN),
         variables={**SOON, "deploy_keep_variables": ["FAULT"]},
     ),
     "it never listens as the files say, of a run that was killed and of the next": Fault(
