@@ -70,6 +70,8 @@ def supervised() -> Iterator[Supervised]:
     one = Supervised()
     for pid in one.pids:
         until(lambda pid=pid: b"multiprocessing" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        # Between exec and its first own page a process has hardly any memory.
+        until(lambda pid=pid: (state := stat(pid)) is not None and state.rss > 1024**2)
     yield one
     for pid in children(one.process.pid) or []:
         os.kill(pid, signal.SIGKILL)
