@@ -44,7 +44,7 @@ POLICIES = [
 DOTENV = "RESTART=unless-stopped\n"
 REFUSED = re.compile(r"maximum (?:retry|restart) count (?:cannot|must not) be used with restart policy|invalid restart")
 AT_ONCE = 40  # containers: each costs the engine some 10 MiB
-AT_ONE_END = 8
+ENDED_AT_ONCE = 8
 
 
 class Combination(NamedTuple):
@@ -127,8 +127,8 @@ class Stack:
     def remove(self, service: str | None = None) -> None:
         containers = self.containers(service)
         # Engine 20.10 may come to a standstill where dozens end at the same moment.
-        for start in range(0, len(containers), AT_ONE_END):
-            docker("rm", "--force", *containers[start : start + AT_ONE_END])
+        for start in range(0, len(containers), ENDED_AT_ONCE):
+            docker("rm", "--force", *containers[start : start + ENDED_AT_ONCE])
 
 
 def service(name: str, image: str) -> str:
