@@ -124,17 +124,22 @@ def outdated(docker: Docker, project: Project, files: Sequence[str], name: str, 
     :param inspect: the running container.
     """
     config = docker.config(project.project_src, files, [name], unset=project.variables())
+    return differs(docker, project, config, name, inspect)
+
+
+def differs(docker: Docker, project: Project, config: dict[str, Any], name: str, inspect: Mapping[str, Any]) -> bool:
+    """As :func:`outdated`, of a project that Compose has resolved."""
     reference = config["services"][name].get("image") or f"{config['name']}-{name}"
     image = docker.run("image", "inspect", "--format={{.Id}}", reference, check=False).stdout.strip()
     return image != inspect["Image"] or not _same(docker, project, config, name, inspect)
 
 
-def copied_in(service: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+def copied_in(config: Mapping[str, Any], name: str) -> bool:
     """Whether Compose puts something into a service's containers after it has made them, which the engine cannot tell.
 
-    :param service: as Compose resolves it.
-    :param config: the whole project.
+    :param config: the project as Compose resolves it.
     """
+    service = config["services"][name]
     for kind in ("configs", "secrets"):
         known = config.get(kind) or {}
         for used in service.get(kind) or []:

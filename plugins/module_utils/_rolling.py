@@ -124,10 +124,7 @@ def leading(pair: Pair, new: str) -> Rule:
 
     :param new: the new container's ID.
     """
-    opening = ("-p", "tcp", "-m", "tcp", "--tcp-flags", "FIN,SYN,RST,ACK", "SYN")
-    note = ("-m", "comment", "--comment", MARK + new)
-    address = ("-d", f"{pair.old}/{128 if pair.family == 6 else 32}")
-    return Rule("OUTPUT", (*address, *opening, *note, "-j", "DNAT", "--to-destination", pair.new))
+    return _opened_to(pair.old, new, "DNAT", "--to-destination", pair.new)
 
 
 def turning_away(address: str, old: str) -> Rule:
@@ -139,10 +136,20 @@ def turning_away(address: str, old: str) -> Rule:
     :param address: the new container's.
     :param old: the ID of the old container, with which the rule goes.
     """
+    return _opened_to(address, old, "REDIRECT", "--to-ports", str(NOBODY))
+
+
+def _opened_to(address: str, container: str, *target: str) -> Rule:
+    """A rule for the packets that open connections to an address, marked with the container that it is for."""
     opening = ("-p", "tcp", "-m", "tcp", "--tcp-flags", "FIN,SYN,RST,ACK", "SYN")
-    note = ("-m", "comment", "--comment", MARK + old)
-    target = ("-d", f"{address}/{128 if ':' in address else 32}")
-    return Rule("OUTPUT", (*target, *opening, *note, "-j", "REDIRECT", "--to-ports", str(NOBODY)))
+    note = ("-m", "comment", "--comment", MARK + container)
+    to = ("-d", f"{address}/{128 if family(address) == 6 else 32}")
+    return Rule("OUTPUT", (*to, *opening, *note, "-j", *target))
+
+
+def family(address: str) -> int:
+    """4 or 6."""
+    return 6 if ":" in address else 4
 
 
 def is_checked(service: Mapping[str, Any], inspect: Mapping[str, Any]) -> bool:

@@ -35,7 +35,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._container impor
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._container_options import find_container
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
-from ansible_collections.composeops.hotfix.plugins.module_utils._netfilter import Tables
+from ansible_collections.composeops.hotfix.plugins.module_utils._netfilter import Rule, Tables
 
 MASTER, WORKER = "nginx: master process", "nginx: worker process"
 RELOAD = 15.0  # seconds that nginx may take to start workers with the new configuration
@@ -289,42 +289,39 @@ class RollingRun:
         It takes the old one then. Whatever becomes of this run, the rules go with the old container.
         """
         for proxy in proxies:
-            if proxy.kind != "caddy":
-                continue
-            found = _rolling.addresses(new, _rolling.shared_networks(proxy.inspect, new))
-            plan = []
-            for family in _netfilter.FAMILIES:
-                tables = Tables(family, within(proxy.inspect))
-                mine = [address for address in found if (6 if ":" in address else 4) == family]
-                program = chosen(tables) if mine else None
-                if program is not None and not any(rule.copy == old["Id"][:12] for _program, rule in tables.ours()):
-                    plan.append((tables, program, [_rolling.turning_away(address, old["Id"][:12]) for address in mine]))
-            if plan:
-                _takeover.guard(old, [program for _tables, program, _rules in plan], network_of=proxy.inspect)
-            for tables, program, rules in plan:
-                tables.insert(program, rules)
+            if proxy.kind == "caddy":
+                found = _rolling.addresses(new, _rolling.shared_networks(proxy.inspect, new))
+                rules = [(_rolling.family(each), _rolling.turning_away(each, old["Id"][:12])) for each in found]
+                self._put(proxy, old, rules)
 
     def _lead(self, proxies: Sequence[Proxy], old: dict[str, Any], new: dict[str, Any]) -> None:
         """Lead the connections that the proxies open to the old container to the new one."""
         for proxy in proxies:
             pairs = _rolling.pairs(old, new, _rolling.shared_networks(proxy.inspect, old))
-            plan = []
-            for family in sorted({pair.family for pair in pairs}):
-                tables = Tables(family, within(proxy.inspect))
-                if any(rule.copy == new["Id"][:12] for _program, rule in tables.ours()):
-                    continue
-                program = chosen(tables)
-                if program is None:
-                    raise HotfixError(
-                        f"the rules in the network of {proxy.name} are not to be seen",
-                        remedy="Install iptables, and run as root",
-                    )
-                rules = [_rolling.leading(pair, new["Id"][:12]) for pair in pairs if pair.family == family]
-                plan.append((tables, program, rules))
-            if plan:
-                _takeover.guard(new, [program for _tables, program, _rules in plan], network_of=proxy.inspect)
-            for tables, program, rules in plan:
-                tables.insert(program, rules)
+            self._put(proxy, new, [(pair.family, _rolling.leading(pair, new["Id"][:12])) for pair in pairs])
+
+    def _put(self, proxy: Proxy, container: dict[str, Any], rules: Sequence[tuple[int, Rule]]) -> None:
+        """Put rules for a container into a proxy's network, unless they are there; they go when its process ends.
+
+        :param rules: each with its family.
+        :raises HotfixError: when there are no rules to be seen.
+        """
+        plan = []
+        for family in sorted({family for family, _rule in rules}):
+            tables = Tables(family, within(proxy.inspect))
+            if any(rule.copy == container["Id"][:12] for _program, rule in tables.ours()):
+                continue
+            program = chosen(tables)
+            if program is None:
+                raise HotfixError(
+                    f"the rules in the network of {proxy.name} are not to be seen",
+                    remedy="Install iptables, and run as root",
+                )
+            plan.append((tables, program, [rule for each, rule in rules if each == family]))
+        if plan:
+            _takeover.guard(container, [program for _tables, program, _rules in plan], network_of=proxy.inspect)
+        for tables, program, wanted in plan:
+            tables.insert(program, wanted)
 
     def _release(self, container: dict[str, Any]) -> None:
         """Take the rules away that are for a container."""

@@ -281,13 +281,13 @@ def compared(docker: Docker, options: dict[str, Any], inspect: dict[str, Any]) -
     """How the files stand to the container; empty where Compose does not take them."""
     if not options["project_src"]:
         raise HotfixError("outdated is asked of a container without its project", remedy="Name project_src and service")
-    files = options["files"] or ()
+    files, name = options["files"] or (), options["service"]
     try:
         project = Project.load(options["project_src"], options["files"])
-        config = docker.config(project.project_src, files, unset=project.variables())
+        config = docker.config(project.project_src, files, [name], unset=project.variables())
         return {
-            "outdated": _made_with.outdated(docker, project, files, options["service"], inspect),
-            "copied_in": _made_with.copied_in(config["services"].get(options["service"]) or {}, config),
+            "outdated": _made_with.differs(docker, project, config, name, inspect),
+            "copied_in": _made_with.copied_in(config, name),
         }
     except HotfixError:
         return {}

@@ -43,7 +43,7 @@ from compose_binary import BY_VERSION
     ],
 )
 def test_what_compose_puts_into_a_container_that_is_made(service: Any, config: Any, found: bool) -> None:
-    assert copied_in(service, config) is found
+    assert copied_in({"services": {"web": service}, **config}, "web") is found
 
 
 UVICORN = ["uvicorn", "app:app", "--workers", "4"]
