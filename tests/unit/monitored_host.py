@@ -120,7 +120,7 @@ class Host:
         given = {"project_src": str(self.project), "state_dir": str(self.folder / "state"), "unit_dir": str(self.units)}
         if module == "monitor" and options.get("state") != "stopped":
             given.update(service="web", url=f"http://127.0.0.1:{self.port}/health", body={"status": "healthy"})
-            given.update(interval="1s", duration="1h", patterns=[{"name": "errors", "regex": "ERROR"}])
+            given.update(interval="1m", duration="1h", patterns=[{"name": "errors", "regex": "ERROR"}])
         result = self.run_module(module, {**given, **options}, env=self.env, **extra)
         for secret in (TOKEN, API_KEY):
             assert secret not in json.dumps({key: value for key, value in result.items() if key != "invocation"})

@@ -40,7 +40,7 @@ def test_a_watch_is_shown_as_the_report_draws_it_and_nothing_is_changed(host: Ho
     assert found == {**host.info(), "invocation": found["invocation"]}
     assert host.files() == before
     assert (found["status"], found["verdict"], found["reasons"]) == ("running", "healthy", [])
-    assert (found["samples"], found["missed"], found["interval"], found["duration"]) == (2, 0, 1, 3600)
+    assert (found["samples"], found["missed"], found["interval"], found["duration"]) == (2, 0, 60, 3600)
     assert found["started_at"] <= found["last_sample_at"] <= found["until"]
     assert [set(point) for point in found["series"]] == [POINT, POINT]
     assert {"availability_percent", "latency_ms", "memory", "deaths", "oom_kills", "restarts", "errors"} <= set(
