@@ -84,9 +84,13 @@ class Shop:
 
     def up(self) -> None:
         """Bring it up as its file says, and wait until it answers."""
+        self.droplet.sh(f"cd {SHOP}; docker compose --progress quiet up -d")
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until it answers through the proxy."""
         ask = "curl -sf -m 2 -o /dev/null http://127.0.0.1:8000/health && exit"
-        up = "docker compose --progress quiet up -d"
-        self.droplet.sh(f"cd {SHOP}; {up}; for i in $(seq 100); do {ask}; sleep 0.1; done; exit 1")
+        self.droplet.sh(f"for i in $(seq 100); do {ask}; sleep 0.1; done; exit 1")
 
     def rolling(self, state: str, *, check: bool = False, **options: Any) -> dict[str, Any]:
         """What the module says."""
@@ -109,6 +113,11 @@ class Shop:
         """All containers of the project, with their IDs."""
         words = "docker ps -a --no-trunc --filter label=com.docker.compose.project=shop --format '{{.Names}} {{.ID}}'"
         return dict(line.split() for line in self.droplet.sh(words).splitlines())
+
+    def address(self) -> str:
+        """The address of the service's container."""
+        where = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        return self.droplet.sh(f"docker inspect --format '{where}' {WEB}").strip()
 
     def rules(self) -> str:
         """The rules of rolling replacements in the proxy's network."""
@@ -284,11 +293,12 @@ def test_nginx_finds_a_container_that_was_made_again(droplet: Host, shop: Shop) 
     shop.write(2)
     shop.start()
     shop.rolling("active")
-    # Somebody else has the old address by now.
-    droplet.sh("docker run -d --rm --name squatter --network shop_default wealth-coach-python:3.13 sleep 300")
+    known = shop.address()
     made = droplet.module("container_restore", service="web", snapshot=snapshot["id"], **kept)
-    droplet.sh("docker rm -f -v squatter; rm -r /tmp/shop-state")
+    droplet.sh("rm -r /tmp/shop-state")
+    assert shop.address() != known
     assert shop.containers()[WEB] == made["id"]
+    shop.wait()
     assert shop.generation() == "1"
     shop.write(1)
     droplet.sh(f"cd {SHOP}; docker compose --progress quiet up -d")
