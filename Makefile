@@ -94,7 +94,7 @@ faults: setup ## Real faults in the middle of a deployment, and the same run onc
 handover: setup ## A service handed over in each way in which an engine publishes ports, while it is asked (10 minutes)
 	@DROPLET=handover tools/on_droplet.sh handover pytest tests/droplet/test_handover.py
 
-rolling: setup ## A service replaced behind nginx and Caddy while it is asked, and after runs that were killed (8 minutes)
+rolling: setup ## A service replaced behind nginx, Caddy and Traefik while it is asked, and after runs that were killed (8 minutes)
 	@DROPLET=rolling-tests tools/on_droplet.sh rolling-tests pytest tests/droplet/test_rolling.py
 
 interruption: images ## Changes under load: the runbook's steps, recreate, handover, rolling, ten in a row (12 minutes)

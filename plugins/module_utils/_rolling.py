@@ -164,6 +164,20 @@ def is_checked(service: Mapping[str, Any], inspect: Mapping[str, Any]) -> bool:
     return list((inspect["Config"].get("Healthcheck") or {}).get("Test") or ["NONE"])[:1] != ["NONE"]
 
 
+def relabelled(service: Mapping[str, Any], inspect: Mapping[str, Any], image: Mapping[str, Any] | None) -> list[str]:
+    """The labels for Traefik that another container of a service would have with other values than one that runs.
+
+    Traefik takes a router, a service or a middleware out of use while two containers describe it differently.
+
+    :param service: the service as Compose resolves it.
+    :param inspect: the container that runs.
+    :param image: the labels of its image.
+    """
+    new, old = {**(image or {}), **(service.get("labels") or {})}, inspect["Config"].get("Labels") or {}
+    names = {name for name in (*new, *old) if name.startswith("traefik.")}
+    return sorted(name for name in names if new.get(name) != old.get(name))
+
+
 def addresses(inspect: Mapping[str, Any], names: Iterable[str]) -> list[str]:
     """The addresses that a container has in these networks."""
     networks = inspect["NetworkSettings"]["Networks"]

@@ -8,6 +8,7 @@ the new one until it takes over as ``NAME``, ``NAME-outgoing`` is the old one fr
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -171,12 +172,7 @@ class RollingRun:
         if not proxies:
             return ["no nginx, Traefik or Caddy of the project that leads to it runs"]
         found = [reason for proxy in proxies if (reason := self._proxy_obstacle(proxy))]
-        traefik = [proxy.name for proxy in proxies if proxy.kind == "traefik"]
-        if traefik and not _rolling.is_checked(config["services"][self.service], old):
-            found.append(
-                f"{traefik[0]} would send requests to the new container as soon as it starts, since it has no "
-                "health check (healthcheck)"
-            )
+        found += self._traefik_obstacles(proxies, config["services"][self.service], old)
         return [reason for reason in (*found, _takeover.memory_obstacle(old)) if reason]
 
     # --- the containers ----------------------------------------------------------------------------------------------
@@ -396,6 +392,26 @@ class RollingRun:
         if not [process for process in self.docker.processes(proxy.inspect["Id"]) if process.args.startswith(MASTER)]:
             return f"the nginx of {proxy.name} has no master process that could reload"
         return self._untold(proxy)
+
+    def _traefik_obstacles(
+        self, proxies: Sequence[Proxy], service: dict[str, Any], old: dict[str, Any]
+    ) -> Iterator[str]:
+        """Why Traefik, which takes what it does from the containers, would do something else with two of them."""
+        name = next((proxy.name for proxy in proxies if proxy.kind == "traefik"), None)
+        if name is None:
+            return
+        if not _rolling.is_checked(service, old):
+            yield (
+                f"{name} would send requests to the new container as soon as it starts, since it has no "
+                "health check (healthcheck)"
+            )
+        image = json.loads(self.docker.run("image", "inspect", "--format={{json .Config.Labels}}", old["Image"]).stdout)
+        changed = _rolling.relabelled(service, old, image)
+        if changed:
+            yield (
+                f"{name} would answer 404 while there are two containers of it with different labels "
+                f"({', '.join(changed)})"
+            )
 
     def _untold(self, proxy: Proxy) -> str | None:
         """Why nginx would not take its configuration again; None when it would."""

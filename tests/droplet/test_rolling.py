@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Replacing a service behind nginx or Caddy while it is asked, and after runs that were killed at each point.
+"""Replacing a service behind nginx, Caddy or Traefik while it is asked, and after runs that were killed at each point.
 
 ``make rolling`` makes a droplet for it. The service is a small one; the whole application is replaced by the Molecule
 scenario ``rolling`` and by ``make interruption``.
@@ -44,10 +44,32 @@ CADDY = """
 SHORT_CADDY = CADDY.replace(
     "web:8000\n", "web:8000 {\n        transport http {\n            keepalive off\n        }\n    }\n"
 )
+TRAEFIK = """
+entryPoints:
+  shop:
+    address: ":8000"
+providers:
+  docker:
+    exposedByDefault: false
+"""
 # The image, where it reads its configuration, and what that is.
 PROXIES = {
     "nginx": ("nginx:1", "/etc/nginx/conf.d/shop.conf", NGINX),
     "caddy": ("caddy:2", "/etc/caddy/Caddyfile", CADDY),
+    "traefik": ("traefik:3", "/etc/traefik/traefik.yml", TRAEFIK),
+}
+SOCKET = "/var/run/docker.sock:/var/run/docker.sock:ro"
+ASK = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=2)"
+# What the service needs in addition for a proxy to find it.
+SERVICE: dict[str, dict[str, Any]] = {
+    "traefik": {
+        "labels": {
+            "traefik.enable": "true",
+            "traefik.http.routers.shop.rule": "PathPrefix(`/`)",
+            "traefik.http.services.shop.loadbalancer.server.port": "8000",
+        },
+        "healthcheck": {"test": ["CMD", "python", "-c", ASK], "interval": "1s"},
+    }
 }
 
 
@@ -67,6 +89,7 @@ class Shop:
             "command": ["python", "-c", SERVER],
             "environment": {"GENERATION": str(generation)},
             "stop_grace_period": "20s",
+            **SERVICE.get(kind, {}),
             **changes,
         }
         image, path, configuration = PROXIES[kind]
@@ -74,7 +97,7 @@ class Shop:
             "image": image,
             "ports": ["8000:8000"],
             "depends_on": ["web"],
-            "volumes": [f"./proxy.conf:{path}:ro"],
+            "volumes": [f"./proxy.conf:{path}:ro", *([SOCKET] if kind == "traefik" else [])],
         }
         project: dict[str, Any] = {"services": {"web": web, "proxy": before}}
         if "volumes" in changes:
@@ -163,7 +186,8 @@ def test_no_request_is_lost_and_compose_sees_its_own_container(droplet: Host, sh
     shop.write(2, kind=kind)
     incoming = shop.start()["incoming"]
     assert incoming["name"] == f"{WEB}-incoming"
-    assert shop.generation() == "1"
+    # Traefik sends requests to whatever the engine calls healthy.
+    assert shop.generation() == "1" or kind == "traefik"
     done = shop.rolling("active")
     assert done["changed"] and done["drained"]["left"] == 0
     result = load.result()
@@ -337,6 +361,25 @@ def test_what_speaks_against_it_is_said(shop: Shop, changes: dict[str, Any], why
     refused = shop.rolling("started", required=True)
     assert why in refused["msg"]
     assert shop.containers() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"healthcheck": {"disable": True}}, "it has no health check"),
+        (
+            {"labels": {**SERVICE["traefik"]["labels"], "traefik.http.routers.shop.priority": "7"}},
+            "with different labels (traefik.http.routers.shop.priority)",
+        ),
+    ],
+)
+def test_what_speaks_against_it_behind_traefik_is_said(shop: Shop, changes: dict[str, Any], why: str) -> None:
+    shop.write(1, kind="traefik")
+    shop.up()
+    shop.write(2, kind="traefik", **changes)
+    asked = shop.rolling("started")
+    assert (asked["possible"], asked["changed"]) == (False, False)
+    assert why in "; ".join(asked["reasons"])
 
 
 def test_the_rule_goes_when_the_new_one_dies_without_anybody_at_work(droplet: Host, shop: Shop) -> None:

@@ -20,6 +20,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._rolling import 
     obstacles,
     pairs,
     port,
+    relabelled,
     shared_networks,
     turning_away,
 )
@@ -160,6 +161,22 @@ def test_what_a_proxy_opens_is_refused_in_each_family() -> None:
 )
 def test_whether_the_engine_checks_the_health(service: dict[str, Any], image: Any, checked: bool) -> None:
     assert is_checked(service, {"Config": {"Healthcheck": image}}) is checked
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "image", "changed"),
+    [
+        (None, {}, None, []),
+        ({"traefik.a": "1"}, {"traefik.a": "1", "com.docker.compose.service": "web"}, None, []),
+        ({"traefik.a": "2", "traefik.b": "1"}, {"traefik.a": "1"}, None, ["traefik.a", "traefik.b"]),
+        ({}, {"traefik.a": "1"}, None, ["traefik.a"]),
+        ({}, {"traefik.a": "1"}, {"traefik.a": "1"}, []),
+        ({"traefik.a": "2"}, {"traefik.a": "2"}, {"traefik.a": "1"}, []),
+        ({"other": "2"}, {"other": "1"}, {}, []),
+    ],
+)
+def test_which_labels_would_change_for_traefik(now: Any, then: Any, image: Any, changed: list[str]) -> None:
+    assert relabelled({"labels": now}, {"Config": {"Labels": then}}, image) == changed
 
 
 def test_the_port_is_one_that_the_container_listens_on() -> None:
