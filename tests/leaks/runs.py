@@ -125,6 +125,8 @@ ALL = ("-vvvv", "--diff")
 FILES = (*ALL, "-e", "ansible_pipelining=false")
 HANDING_OFF = "Put the newest key into the mobile configuration on the controller"
 SOON = (*ALL, "-e", "deploy_health_timeout=8")
+AS_IT_WAS = (*SOON, "-e", "deploy_strategy=recreate")
+ELSEWHERE = "uvicorn backend.main:app --host 0.0.0.0 --port 8001"
 
 RUNS = (
     Run("check", options=("--check", "--diff", "-vvvv")),
@@ -170,6 +172,8 @@ RUNS = (
     Run("build-file", options=ALL, before=dockerfile("RUNN $PIP_INDEX_URL"), says="RUNN"),
     Run("crash", options=SOON, before=source("core/config.py", "class Settings", PRINTS), says="cannot import"),
     Run("health", options=SOON, before=source("api/routes.py", HEALTH, ANSWERS), says="did not answer"),
+    # The container of before is made again then, with all its variables in a request to the engine.
+    Run("port", options=AS_IT_WAS, before=setting("    command: " + ELSEWHERE), says="made again as it was"),
     Run("password", options=(*ALL, "-e", "@operator/wrong.yml"), says="does not open"),
     Run("weak-key", options=(*ALL, "-e", "@operator/weak.yml"), says="development"),
     Run("no-right", options=(*ALL, "-e", "ansible_user=joe", "-e", "ansible_become=false"), says="may not be changed"),
