@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SETUP := .state/setup
 SHELL_FILES := $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help demo test setup engine images lint sanity unit engine-tests engine-tests-in-one-piece molecule molecule-long tests-can-fail fuzz leaks causes sizing live-workers handover rolling interruption faults report-browser benchmarks lock clean
+.PHONY: help demo test setup engine images lint sanity unit engine-tests engine-tests-in-one-piece molecule molecule-long tests-can-fail fuzz leaks causes sizing live-workers handover rolling newer-engine interruption faults report-browser benchmarks lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -96,6 +96,10 @@ handover: setup ## A service handed over in each way in which an engine publishe
 
 rolling: setup ## A service replaced behind nginx, Caddy and Traefik while it is asked, and after runs that were killed (8 minutes)
 	@DROPLET=rolling-tests tools/on_droplet.sh rolling-tests pytest tests/droplet/test_rolling.py
+
+newer-engine: setup ## The two before this, and other projects, on the engine of Debian's next release (20 minutes)
+	@DROPLET=newer-engine tools/on_droplet.sh newer-engine sh -c "ansible-playbook droplet/newer_engine.yml \
+	  -e droplet_name=newer-engine && pytest tests/droplet --deselect tests/droplet/test_faults.py"
 
 interruption: images ## Changes under load: the runbook's steps, recreate, handover, rolling, ten in a row (12 minutes)
 	@python benchmarks/interruption.py
