@@ -31,6 +31,7 @@ TIMEOUT = 60.0
 ANYWHERE = str(ipaddress.IPv4Address(0))
 NEVER = "0001-01-01T00:00:00Z"
 # How the names of two containers of a service end while one takes over from the other, see _rolling_run.
+NANOSECONDS = 1e9  # of a second, in which the engine states periods
 INCOMING, OUTGOING = "-incoming", "-outgoing"
 
 # What the docker command prints (20.10 to 29; it is not translated) when it does not reach the engine.
@@ -76,6 +77,7 @@ class State(NamedTuple):
     image_id: str
     image: str
     pid: int
+    start_period: float
 
 
 class RestartPolicy(NamedTuple):
@@ -542,6 +544,7 @@ def state(inspect: Mapping[str, Any]) -> State:
         image_id=inspect["Image"],
         image=inspect["Config"].get("Image", ""),
         pid=int(data.get("Pid", 0)),
+        start_period=(inspect["Config"].get("Healthcheck") or {}).get("StartPeriod", 0) / NANOSECONDS,
     )
 
 

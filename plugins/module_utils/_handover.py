@@ -8,6 +8,7 @@ For some seconds two copies of the service run at once, so that it has to bear t
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,8 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._container impor
 LABEL = "composeops.hotfix.handover"
 # An operator puts this label on a service of which there may be only one at a time.
 EXCLUSIVE = "composeops.hotfix.exclusive"
+# What Compose runs in a container after its start and before its end, and in no other that is started some other way.
+HOOKS = ("post_start", "pre_stop")
 MIB = 1 << 20
 # What a second copy leaves to the host beside its own memory: a tenth of the host's.
 RESERVE = 0.1
@@ -41,12 +44,31 @@ def shared_writable(service: Mapping[str, Any], shareable: Iterable[str]) -> lis
     allowed = set(shareable)
     found = []
     for mount in service.get("volumes") or []:
-        # A volume without a name goes with its container.
+        # Where a volume has no name, two copies have two.
         if mount.get("read_only") or mount.get("type") not in ("volume", "bind") or not mount.get("source"):
             continue
         if not allowed & {mount["source"], mount.get("target", "")}:
             found.append(mount["source"])
     return [*found, *(f"volumes_from {name}" for name in service.get("volumes_from") or [] if not name.endswith(":ro"))]
+
+
+def unnamed(service: Mapping[str, Any], inspect: Mapping[str, Any], shareable: Iterable[str]) -> list[str]:
+    """Where a container writes to volumes that nobody has named, so that another copy would begin with empty ones.
+
+    Compose takes such a volume along when it recreates a container, one of the image (``VOLUME``) included.
+
+    :param service: the service as Compose resolves it.
+    :param inspect: the running container.
+    :param shareable: as for :func:`shared_writable`.
+    """
+    mounts = service.get("volumes") or []
+    named = {posixpath.normpath(mount["target"]) for mount in mounts if mount.get("source") and mount.get("target")}
+    found = {
+        posixpath.normpath(mount["Destination"])
+        for mount in inspect.get("Mounts") or []
+        if mount.get("Type") == "volume" and mount.get("RW")
+    }
+    return sorted(found - named - set(shareable))
 
 
 def exclusive(service: Mapping[str, Any]) -> bool:
@@ -65,14 +87,17 @@ def obstacles(
     :param shareable: as for :func:`shared_writable`.
     :param only_one: the operator says that there may be only one.
     """
-    found = side_by_side(service, shareable, only_one=only_one)
+    found = side_by_side(service, inspect, shareable, only_one=only_one)
     return [*found, *_ports(_container.published_ports(inspect), service)]
 
 
-def side_by_side(service: Mapping[str, Any], shareable: Sequence[str], *, only_one: bool = False) -> list[str]:
+def side_by_side(
+    service: Mapping[str, Any], inspect: Mapping[str, Any], shareable: Sequence[str], *, only_one: bool = False
+) -> list[str]:
     """Why a second container of the service cannot run beside the first, whatever leads to them.
 
     :param service: the service as Compose resolves it.
+    :param inspect: the running container.
     :param shareable: as for :func:`shared_writable`.
     :param only_one: the operator says that there may be only one.
     """
@@ -87,6 +112,15 @@ def side_by_side(service: Mapping[str, Any], shareable: Sequence[str], *, only_o
         found.append(
             f"two copies would write to the same {', '.join(writable)} (name it in deploy_shared_volumes if they may)"
         )
+    alone = [] if service.get("volumes_from") else unnamed(service, inspect, shareable)
+    if alone:
+        found.append(
+            f"a second copy would begin without what is in {', '.join(alone)}, a volume without a name "
+            "(give it one, or name it in deploy_shared_volumes if that may be)"
+        )
+    hooks = [hook for hook in HOOKS if service.get(hook)]
+    if hooks:
+        found.append(f"Compose alone runs its {' and '.join(hooks)}")
     if service.get("devices"):
         found.append("it uses a device of the host")
     if replicas(service) > 1:

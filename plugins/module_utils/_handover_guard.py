@@ -67,7 +67,8 @@ def remove(comment: str, program: str) -> None:
 def main() -> None:
     """Entry point."""
     pid, started, comment, programs = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]
-    while not wait(pid, started, LOOK):
+    # One that had ended before has no start.
+    while started and not wait(pid, started, LOOK):
         if not any(rules(comment, program) for program in programs):
             return
     for program in programs:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._container_optio
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._netfilter import Published, Tables
+from ansible_collections.composeops.hotfix.plugins.module_utils._rolling_run import RollingRun
 
 
 class HandoverRun:
@@ -46,6 +48,7 @@ class HandoverRun:
             "reasons": [],
             "stand_in": None,
             "active": False,
+            "interrupted": [],
             "drained": {"open": 0, "left": 0, "seconds": 0.0},
         }
 
@@ -189,12 +192,34 @@ class HandoverRun:
 
     def _lead(self, copy: dict[str, Any]) -> None:
         ports = _container.published_ports(copy)
-        pairs = published(_container.published_ports(named_container(self.docker, self.params)), ports)
+        inspect = named_container(self.docker, self.params)
+        pairs = published(_container.published_ports(inspect), ports)
         proxy = self._proxied(pairs)
         plan = [(family, *self._rules(family, pairs, copy, proxy=proxy)) for family in _netfilter.FAMILIES]
         _takeover.guard(copy, [program for _family, program, rules in plan if rules])
         for family, program, rules in plan:
             Tables(family).insert(program, rules)
+        behind = self._behind()
+        with contextlib.suppress(HotfixError):  # what could not be led is told of at the end
+            behind.lead(behind.proxies(inspect), inspect, copy)
+
+    def _behind(self) -> RollingRun:
+        """What leads the proxies of the project, to which published ports are nothing."""
+        return RollingRun({**self.params, "state_dir": None}, self.docker, check=False)
+
+    def _give_back(self, copy: dict[str, Any]) -> None:
+        """Let nginx find the container at its new address, and lead it to the copy no more."""
+        behind = self._behind()
+        inspect = find_container(self.docker, self.params)
+        if inspect is not None and inspect["State"]["Running"]:
+            proxies = behind.proxies(inspect)
+            with contextlib.suppress(HotfixError):  # it is not what the published port depends on
+                behind.tell(proxies)
+            # Caddy looks the service's name up, which leads nowhere between two containers.
+            self.result["interrupted"] = [
+                proxy.name for proxy in proxies if proxy.kind == "caddy" or not behind.is_led(proxy, copy)
+            ]
+        behind.release(copy)
 
     def _proxied(self, pairs: Sequence[Published]) -> bool:
         """Whether the userland proxy serves the copy's ports, in any family."""
@@ -221,10 +246,12 @@ class HandoverRun:
     def _take_away(self, copy: dict[str, Any]) -> dict[str, Any]:
         """Remove one copy: first its rules, then, when nobody is connected any more, the container."""
         identity = copy["Id"][:12]
+        if self._led_to(copy):
+            self._give_back(copy)
         led = sum(Tables(family).remove(identity.__eq__) for family in _netfilter.FAMILIES)
         drained = self._drain(copy) if led and copy["State"]["Running"] else dict(self.result["drained"])
         self.result["drained"] = drained
-        _takeover.end(self.docker, copy, _takeover.grace(self.project, self.params["service"]))
+        _takeover.end(self.docker, copy, _takeover.grace(self.project, self.params["service"]), volumes=True)
         return drained
 
     def _drain(self, inspect: dict[str, Any]) -> dict[str, Any]:

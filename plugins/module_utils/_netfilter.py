@@ -204,7 +204,12 @@ class Tables:
         for program in self.programs:
             for rule in self.rules(program) or []:
                 if rule.copy and wanted(rule.copy):
-                    self._change(program, "-D", rule)
+                    try:
+                        self._change(program, "-D", rule)
+                    except HotfixError:
+                        # What watches the container may have been first.
+                        if rule in (self.rules(program) or []):
+                            raise
                     removed += 1
         return removed
 

@@ -33,16 +33,24 @@ class Pair(NamedTuple):
     new: str
 
 
-def obstacles(config: Mapping[str, Any], name: str, shareable: Sequence[str], *, only_one: bool = False) -> list[str]:
-    """Why a new container of the service cannot run beside the old one, from what the files say.
+def obstacles(
+    config: Mapping[str, Any],
+    name: str,
+    inspect: Mapping[str, Any],
+    shareable: Sequence[str],
+    *,
+    only_one: bool = False,
+) -> list[str]:
+    """Why a new container of the service cannot run beside the old one, from what the files and the container say.
 
     :param config: the project as Compose resolves it.
     :param name: the service.
+    :param inspect: the running container.
     :param shareable: as for :func:`_handover.shared_writable`.
     :param only_one: the operator says that there may be only one.
     """
     service = config["services"][name]
-    found = _handover.side_by_side(service, shareable, only_one=only_one)
+    found = _handover.side_by_side(service, inspect, shareable, only_one=only_one)
     if service.get("container_name"):
         found.append(f"its name is fixed (container_name: {service['container_name']})")
     if service.get("ports"):

@@ -8,6 +8,7 @@ the new one until it takes over as ``NAME``, ``NAME-outgoing`` is the old one fr
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,12 +20,14 @@ from typing import Any, NamedTuple
 from ansible_collections.composeops.hotfix.plugins.module_utils import (
     _connections,
     _container,
+    _handover_guard,
     _made_with,
     _netfilter,
     _rolling,
     _takeover,
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_policy import effective_restart_policy
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_run import explained
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import (
     INCOMING,
@@ -96,6 +99,10 @@ class RollingRun:
         if not self.check:
             self._complete()
         old = find_container(self.docker, self.params)
+        if old is not None and old["Name"].endswith(INCOMING) and not self.check:
+            # The service was stopped meanwhile; what had not taken over is no reason to start it.
+            self._discard()
+            old = find_container(self.docker, self.params)
         if old is not None:
             self.result["port"] = self._port(old)
         if old is not None and self._reuse(old):
@@ -134,9 +141,13 @@ class RollingRun:
         self.result.update(changed=True, incoming=described(new))
         if self.check:
             return
+        if old["Id"] == new["Id"]:
+            self._complete()
+            return
         proxies = self.proxies(old)
-        self._release(old)
-        self._lead(proxies, old, new)
+        self._give_policy(new)
+        self.release(old)
+        self.lead(proxies, old, new)
         name = settled(old)
         # Whenever this is interrupted, the names tell which of the two serves.
         self.docker.run("rename", old["Id"], name + OUTGOING)
@@ -163,7 +174,7 @@ class RollingRun:
         if self.service not in config["services"]:
             return ["its profile is not active"]
         shareable, only_one = self.params["shared_volumes"], self.params["exclusive"]
-        found = _rolling.obstacles(config, self.service, shareable, only_one=only_one)
+        found = _rolling.obstacles(config, self.service, old, shareable, only_one=only_one)
         if _container.published_ports(old) and not found:
             found.append("its container publishes ports itself")
         if found:
@@ -234,6 +245,8 @@ class RollingRun:
         name = settled(old) + INCOMING
         self.docker.run("rename", made[0]["Id"], name)
         self.result["changed"] = True
+        # A reboot meanwhile brings back the old one alone.
+        self.docker.run("update", "--restart=no", made[0]["Id"])
         self.docker.run("start", made[0]["Id"], timeout=_takeover.OVERHEAD * 2)
         new = self.docker.inspect(made[0]["Id"])
         self._shield(proxies, old, new)
@@ -247,54 +260,93 @@ class RollingRun:
             # One that Compose has made and that was never started has no name of ours yet.
             unused = data["State"]["Status"] == "created" and serving is not None and data["Id"] != serving["Id"]
             if data["Name"].endswith(INCOMING) or unused:
-                self._release(data)
-                _takeover.end(self.docker, data, _takeover.grace(self.project, self.service))
+                self.release(data)
+                _takeover.end(self.docker, data, _takeover.grace(self.project, self.service), volumes=True)
                 if serving is not None:
-                    self._release(serving)
+                    self.release(serving)
                 self.result["changed"] = True
                 _takeover.note(self.params, "new container removed", data["Name"].lstrip("/"))
 
     def _complete(self) -> None:
-        """Take a takeover to its end that another run had begun."""
+        """Take a takeover to its end that another run had begun, or somebody who has removed the old container."""
+        self._adopt()
         outgoing = self._named(OUTGOING)
         if not outgoing:
             return
         self.result["changed"] = True
         new = find_container(self.docker, self.params)
-        if new is None or not new["State"]["Running"] or new["Name"].endswith(OUTGOING):
-            # What was to take over is gone, so that the old one goes on.
-            for data in self._members():
-                if not data["State"]["Running"] and data["Id"] not in [old["Id"] for old in outgoing]:
-                    self._release(data)
-                    self.docker.run("rm", "--force", "--volumes", data["Id"])
-            self.docker.run("rename", outgoing[0]["Id"], settled(outgoing[0]))
+        if new is None or not lives(new) or new["Name"].endswith(OUTGOING):
+            self._go_on(outgoing)
             return
         if new["Name"].endswith(INCOMING):
             self.docker.run("rename", new["Id"], settled(new))
         for old in outgoing:
             proxies = self.proxies(new)
             if old["State"]["Running"]:
-                self._lead(proxies, old, new)
+                self.release(old)
+                self.lead(proxies, old, new)
             self._finish(proxies, old, new)
+
+    def _adopt(self) -> None:
+        """Where there is no other container left, the new one is the service's, whoever has removed the old one."""
+        members = self._members()
+        if len(members) != 1 or not members[0]["Name"].endswith(INCOMING):
+            return
+        new = members[0]
+        self.result["changed"] = True
+        for inspect in self._neighbours(new):
+            for family in _netfilter.FAMILIES:
+                Tables(family, within(inspect)).remove(lambda identity: not self._runs(identity))
+        self._give_policy(new)
+        self.docker.run("rename", new["Id"], settled(new))
+        with contextlib.suppress(HotfixError):  # whether it is reached is asked next
+            self.tell(self.proxies(new))
+        _takeover.note(self.params, "new container left alone", f"{settled(new)} is the service's only one")
+
+    def _go_on(self, outgoing: Sequence[dict[str, Any]]) -> None:
+        """What was to take over is gone or ends again and again, so that the old one goes on."""
+        for data in self._members():
+            if data["Id"] not in [old["Id"] for old in outgoing]:
+                self.release(data)
+                _takeover.end(self.docker, data, _takeover.grace(self.project, self.service))
+        self.docker.run("rename", outgoing[0]["Id"], settled(outgoing[0]))
+        with contextlib.suppress(HotfixError):  # as above
+            self.tell(self.proxies(outgoing[0]))
+
+    def _give_policy(self, new: dict[str, Any]) -> None:
+        """Give a new container the restart policy of its files, which it had not until it took over."""
+        policy = effective_restart_policy(self.project.resolved(self.service))
+        number = f":{policy.maximum_retry_count}" if policy.maximum_retry_count else ""
+        self.docker.run("update", f"--restart={policy.name}{number}", new["Id"])
+
+    def _runs(self, identity: str) -> bool:
+        data = self.docker.lookup(identity)
+        return data is not None and bool(data["State"]["Running"])
 
     # --- the takeover ------------------------------------------------------------------------------------------------
 
     def _shield(self, proxies: Sequence[Proxy], old: dict[str, Any], new: dict[str, Any]) -> None:
-        """Refuse what Caddy opens to the new container, which it finds by the service's name from its start.
+        """Refuse what a proxy opens to the new container that finds it by the service's name before it is told.
 
-        It takes the old one then. Whatever becomes of this run, the rules go with the old container.
+        Caddy looks the name up for each connection, nginx when it is reloaded or has a resolver. They take the old one
+        then. Whatever becomes of this run, the rules go with the old container.
         """
         for proxy in proxies:
-            if proxy.kind == "caddy":
+            if proxy.kind != "traefik":
                 found = _rolling.addresses(new, _rolling.shared_networks(proxy.inspect, new))
                 rules = [(_rolling.family(each), _rolling.turning_away(each, old["Id"][:12])) for each in found]
                 self._put(proxy, old, rules)
 
-    def _lead(self, proxies: Sequence[Proxy], old: dict[str, Any], new: dict[str, Any]) -> None:
+    def lead(self, proxies: Sequence[Proxy], old: dict[str, Any], new: dict[str, Any]) -> None:
         """Lead the connections that the proxies open to the old container to the new one."""
         for proxy in proxies:
             pairs = _rolling.pairs(old, new, _rolling.shared_networks(proxy.inspect, old))
             self._put(proxy, new, [(pair.family, _rolling.leading(pair, new["Id"][:12])) for pair in pairs])
+
+    def is_led(self, proxy: Proxy, container: dict[str, Any]) -> bool:
+        """Whether there are rules for a container in a proxy's network."""
+        tables = [Tables(family, within(proxy.inspect)) for family in _netfilter.FAMILIES]
+        return any(rule.copy == container["Id"][:12] for each in tables for _program, rule in each.ours())
 
     def _put(self, proxy: Proxy, container: dict[str, Any], rules: Sequence[tuple[int, Rule]]) -> None:
         """Put rules for a container into a proxy's network, unless they are there; they go when its process ends.
@@ -318,8 +370,10 @@ class RollingRun:
             _takeover.guard(container, [program for _tables, program, _rules in plan], network_of=proxy.inspect)
         for tables, program, wanted in plan:
             tables.insert(program, wanted)
+            if not _handover_guard.start_time(container["State"]["Pid"]):
+                tables.remove(container["Id"][:12].__eq__)
 
-    def _release(self, container: dict[str, Any]) -> None:
+    def release(self, container: dict[str, Any]) -> None:
         """Take the rules away that are for a container."""
         for inspect in self._neighbours(container):
             for family in _netfilter.FAMILIES:
@@ -336,7 +390,7 @@ class RollingRun:
         self.tell(proxies)
         if any(proxy.kind != "nginx" for proxy in proxies):
             time.sleep(NOTICE)
-        self._release(new)
+        self.release(new)
         left = self.result["drained"]["left"]
         _takeover.note(self.params, "rolling ended", f"container {old['Id'][:12]} removed, {left} connections open")
 
@@ -489,6 +543,12 @@ def chosen(tables: Tables) -> str | None:
     """The program in whose rules those of the engine are, else the first that shows any; None for none."""
     shown = [(program, rules) for program in tables.programs if (rules := tables.rules(program)) is not None]
     return next((program for program, rules in shown if rules), shown[0][0] if shown else None)
+
+
+def lives(inspect: dict[str, Any]) -> bool:
+    """Whether a container runs, and has done so since it was started."""
+    state = inspect["State"]
+    return bool(state["Running"]) and not state.get("Restarting") and not inspect.get("RestartCount")
 
 
 def settled(inspect: dict[str, Any]) -> str:

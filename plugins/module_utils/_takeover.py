@@ -85,14 +85,15 @@ def grace(project: Project, service: str) -> float:
     return max(_handover.seconds(str(period or ""), GRACE), 1.0)
 
 
-def end(docker: Docker, container: Mapping[str, Any], seconds: float) -> None:
-    """Stop a container, and remove it with the volumes that are its own.
+def end(docker: Docker, container: Mapping[str, Any], seconds: float, *, volumes: bool = False) -> None:
+    """Stop a container, and remove it.
 
     :param seconds: that it gets to stop.
+    :param volumes: remove those that are its own as well, as is right for one that was made for a while.
     """
     if container["State"]["Running"]:
         docker.run("stop", f"--time={int(seconds)}", container["Id"], check=False, timeout=seconds + OVERHEAD)
-    docker.run("rm", "--force", "--volumes", container["Id"])
+    docker.run("rm", "--force", *(["--volumes"] if volumes else []), container["Id"])
 
 
 def note(params: Mapping[str, Any], action: str, result: str) -> None:

@@ -104,6 +104,9 @@ container:
     restart_count:
       description: How often the restart policy has started it again.
       type: int
+    start_period:
+      description: Seconds that it gets for its start before its health check counts; 0 without one.
+      type: float
     exit_code:
       description: Exit code of its first process when it last ended.
       type: int

@@ -132,6 +132,14 @@ active:
   description: Whether new connections lead to the copy; with O(state=absent), whether they did before.
   type: bool
   returned: success
+interrupted:
+  description:
+    - Proxies of the project through which requests failed while the container was recreated, for O(state=absent). They
+      look the service's name up themselves (Caddy), or there is no iptables for their network. An nginx of the project
+      is led like the published port.
+  type: list
+  elements: str
+  returned: success
 drained:
   description:
     - How the connections ended of what was taken out of service, the container for O(state=active), the copy for

@@ -89,6 +89,7 @@ class Shop:
             "command": ["python", "-c", SERVER],
             "environment": {"GENERATION": str(generation)},
             "stop_grace_period": "20s",
+            "restart": "unless-stopped",
             **SERVICE.get(kind, {}),
             **changes,
         }
@@ -110,9 +111,9 @@ class Shop:
         self.droplet.sh(f"cd {SHOP}; docker compose --progress quiet up -d")
         self.wait()
 
-    def wait(self) -> None:
-        """Wait until it answers through the proxy."""
-        ask = "curl -sf -m 2 -o /dev/null http://127.0.0.1:8000/health && exit"
+    def wait(self, url: str = "http://127.0.0.1:8000/health") -> None:
+        """Wait until it answers, through the proxy unless told otherwise."""
+        ask = f"curl -sf -m 2 -o /dev/null {url} && exit"
         self.droplet.sh(f"for i in $(seq 100); do {ask}; sleep 0.1; done; exit 1")
 
     def rolling(self, state: str, *, check: bool = False, **options: Any) -> dict[str, Any]:
@@ -141,6 +142,10 @@ class Shop:
         """The address of the service's container."""
         where = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
         return self.droplet.sh(f"docker inspect --format '{where}' {WEB}").strip()
+
+    def policy(self, container: str) -> str:
+        """The restart policy of a container."""
+        return self.droplet.sh(f"docker inspect --format '{{{{.HostConfig.RestartPolicy.Name}}}}' {container}").strip()
 
     def rules(self) -> str:
         """The rules of rolling replacements in the proxy's network."""
@@ -186,6 +191,7 @@ def test_no_request_is_lost_and_compose_sees_its_own_container(droplet: Host, sh
     shop.write(2, kind=kind)
     incoming = shop.start()["incoming"]
     assert incoming["name"] == f"{WEB}-incoming"
+    assert shop.policy(incoming["id"]) == "no"
     # Traefik sends requests to whatever the engine calls healthy.
     assert shop.generation() == "1" or kind == "traefik"
     done = shop.rolling("active")
@@ -194,6 +200,7 @@ def test_no_request_is_lost_and_compose_sees_its_own_container(droplet: Host, sh
     assert (result["failed"], result["statuses"]) == (0, {"200": result["requests"]})
     assert shop.containers() == {**before, WEB: incoming["id"]}
     assert (shop.generation(), shop.rules()) == ("2", "")
+    assert shop.policy(WEB) == "unless-stopped"
     was = shop.containers()
     droplet.sh(f"cd {SHOP}; docker compose --progress quiet up -d")
     assert shop.containers() == was
@@ -237,6 +244,56 @@ def test_caddy_may_when_the_old_one_is_gone_without_anybody_at_work(droplet: Hos
             break
         time.sleep(0.1)
     assert caddy.generation() == "2"
+
+
+NAMES_LOOKED_UP = """
+server {
+    listen 8000;
+    location / {
+        resolver 127.0.0.11 valid=1s;
+        set $web web;
+        proxy_pass http://$web:8000;
+    }
+}
+"""
+
+
+@pytest.mark.parametrize("configuration", [NAMES_LOOKED_UP, ""], ids=["with a resolver", "reloaded"])
+def test_nginx_opens_nothing_to_the_new_one_before_that_takes_over(
+    droplet: Host, shop: Shop, configuration: str
+) -> None:
+    configuration = configuration or NGINX.replace("proxy_next_upstream off;", "")
+    shop.write(1, configuration)
+    droplet.sh(f"docker exec {PROXY} nginx -s reload; sleep 1")
+    shop.write(2, configuration)
+    shop.start()
+    droplet.sh(f"docker exec {PROXY} nginx -s reload; sleep 2")
+    assert {shop.generation() for _request in range(20)} == {"1"}
+    shop.rolling("active")
+    assert {shop.generation() for _request in range(20)} == {"2"}
+    assert shop.rules() == ""
+
+
+def test_nginx_is_led_where_a_copy_takes_the_published_port(droplet: Host, shop: Shop) -> None:
+    published = {"ports": ["127.0.0.1:9000:8000"]}
+    shop.write(1, **published)
+    shop.up()
+    shop.write(2, **published)
+    load = droplet.load("/", seconds=30)
+    handover = {"project_src": SHOP, "service": "web"}
+    copy = droplet.module("handover", state="started", **handover)["stand_in"]
+    shop.wait(f"http://{copy['address']}:8000/health")
+    droplet.module("handover", state="active", **handover)
+    # Somebody else has the old address meanwhile.
+    squat = "docker run -d --rm --name squatter --network shop_default wealth-coach-python:3.13 sleep 300"
+    droplet.sh(f"docker rm -f {WEB}; {squat}")
+    droplet.sh(f"cd {SHOP}; docker compose --progress quiet up -d --no-deps web; sleep 3")
+    done = droplet.module("handover", state="absent", **handover)
+    assert (done["interrupted"], shop.rules()) == ([], "")
+    assert shop.generation() == "2"
+    result = load.result()
+    droplet.sh("docker rm -f squatter")
+    assert (result["failed"], result["statuses"]) == (0, {"200": result["requests"]})
 
 
 def test_a_request_under_way_ends_by_itself(droplet: Host, shop: Shop) -> None:
@@ -299,6 +356,34 @@ def test_the_next_run_completes_what_was_killed(droplet: Host, shop: Shop, point
         assert load.result()["failed"] == 0
 
 
+def test_a_new_one_that_is_the_only_one_left_is_the_service_s(droplet: Host, shop: Shop) -> None:
+    shop.write(2)
+    new = shop.start()["incoming"]["id"]
+    # As Compose does that is told to bring the service up: it keeps the one that its files would make.
+    droplet.sh(f"cd {SHOP}; docker compose --progress quiet up -d web")
+    assert list(shop.containers()) == [PROXY, f"{WEB}-incoming"] or list(shop.containers()) == [
+        f"{WEB}-incoming",
+        PROXY,
+    ]
+    started = shop.rolling("started")
+    assert (started["needed"], started["incoming"], started["changed"]) == (False, None, True)
+    assert shop.containers()[WEB] == new
+    assert (shop.generation(), shop.rules(), shop.policy(WEB)) == ("2", "", "unless-stopped")
+
+
+def test_an_old_one_goes_on_when_what_was_to_take_over_ends_again_and_again(droplet: Host, shop: Shop) -> None:
+    before = shop.containers()
+    shop.write(2)
+    new = shop.start()["incoming"]["id"]
+    droplet.sh(KILLED["both names changed"].format(old=before[WEB], new=new, web=WEB))
+    process = f"$(docker inspect --format '{{{{.State.Pid}}}}' {new})"
+    droplet.sh(f"docker update --restart=always {new}; kill -9 {process}; sleep 2")
+    shop.write(1)
+    assert shop.rolling("absent")["changed"]
+    assert shop.containers() == before
+    assert shop.generation() == "1"
+
+
 def test_an_old_one_goes_on_when_what_was_to_take_over_is_gone(droplet: Host, shop: Shop) -> None:
     before = shop.containers()
     shop.write(2)
@@ -345,6 +430,7 @@ def test_another_strategy_finds_one_container(droplet: Host, shop: Shop) -> None
         ({"ports": ["9000:8000"]}, "it publishes ports itself"),
         ({"volumes": ["data:/data"]}, "two copies would write to the same data"),
         ({"labels": {"composeops.hotfix.exclusive": "true"}}, "declared exclusive"),
+        ({"volumes": ["/data"]}, "without what is in /data, a volume without a name"),
         (
             {"proxy": "server { listen 8000; return 200; }"},
             "no nginx, Traefik or Caddy of the project that leads to it",

@@ -58,6 +58,9 @@ def test_state_of_a_container() -> None:
     assert state.image_id.startswith("sha256:")
     assert (state.exit_code, state.restart_count, state.oom_killed) == (0, 0, False)
     assert _container.state(inspected(20)).finished_at is None
+    assert state.start_period == 0
+    checked = {**inspected(26), "Config": {"Healthcheck": {"Test": ["CMD", "ask"], "StartPeriod": 90_000_000_000}}}
+    assert _container.state(checked).start_period == 90
 
 
 @pytest.mark.parametrize(("recorded", "shown"), [("healthy", "healthy"), ("none", None), ("", None)])

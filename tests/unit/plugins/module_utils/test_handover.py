@@ -41,6 +41,7 @@ PORTS = [{"published": "8000", "target": 8000}]
         ({"volumes": [{"type": "bind", "source": "/srv/x", "target": "/shared"}]}, ""),
         ({"volumes_from": ["other"]}, "volumes_from other"),
         ({"volumes_from": ["other:ro"]}, ""),
+        ({"post_start": [{"command": "a"}], "pre_stop": [{"command": "b"}]}, "runs its post_start and pre_stop"),
         ({"devices": ["/dev/ttyS0:/dev/ttyS0"]}, "a device of the host"),
         ({"deploy": {"replicas": 3}}, "it has 3 containers"),
         ({"scale": 2}, "it has 2 containers"),
@@ -54,6 +55,28 @@ PORTS = [{"published": "8000", "target": 8000}]
 )
 def test_each_obstacle_is_named(service: dict[str, Any], why: str) -> None:
     found = obstacles({"ports": PORTS, **service}, INSPECT, ["cache", "/shared"])
+    assert (why in "; ".join(found)) if why else found == []
+    assert len(found) == bool(why)
+
+
+@pytest.mark.parametrize(
+    ("service", "mount", "shareable", "why"),
+    [
+        ({}, {}, [], "without what is in /data, a volume without a name"),
+        ({}, {"Destination": "/data/"}, [], "without what is in /data"),
+        ({"volumes": [{"type": "volume", "target": "/data"}]}, {}, [], "without what is in /data"),
+        ({"volumes": [{"type": "volume", "source": "data", "target": "/data/"}]}, {}, ["data"], ""),
+        ({}, {}, ["/data"], ""),
+        ({}, {"RW": False}, [], ""),
+        ({}, {"Type": "bind"}, [], ""),
+        ({"volumes_from": ["other:ro"]}, {}, [], ""),
+    ],
+)
+def test_a_volume_without_a_name_would_not_be_with_the_copy(
+    service: dict[str, Any], mount: dict[str, Any], shareable: list[str], why: str
+) -> None:
+    mounted = {"Type": "volume", "Name": "0" * 64, "Destination": "/data", "RW": True, **mount}
+    found = obstacles({"ports": PORTS, **service}, {**INSPECT, "Mounts": [mounted]}, shareable)
     assert (why in "; ".join(found)) if why else found == []
     assert len(found) == bool(why)
 

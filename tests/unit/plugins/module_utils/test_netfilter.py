@@ -128,6 +128,23 @@ def test_own_rules_are_taken_out_as_they_are_printed_and_others_stay() -> None:
     assert [call for call in run.calls if call] == [shlex.split(line)]
 
 
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_rule_that_was_taken_out_meanwhile_is_no_fault(gone: bool) -> None:
+    class Meanwhile(Iptables):
+        def __call__(self, argv: list[str], **options: object) -> Completed:
+            if "-S" in argv:
+                return super().__call__(argv, **options)
+            self.text = "" if gone else self.text
+            return Completed(1, "", "iptables: Bad rule (does a matching rule exist in that chain?).\n")
+
+    run = Meanwhile(f"-A OUTPUT -m comment --comment {MARK}abc -j ACCEPT\n")
+    if gone:
+        assert tables(run).remove("abc".__eq__) == 1
+    else:
+        with pytest.raises(HotfixError, match="-D failed"):
+            tables(run).remove("abc".__eq__)
+
+
 def test_a_refusal_is_said() -> None:
     with pytest.raises(HotfixError, match="iptables -I failed: iptables: Permission denied"):
         tables(Iptables("", status=4)).insert("iptables", [Rule("OUTPUT", ("-j", "ACCEPT"))])

@@ -24,7 +24,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._rolling import 
     shared_networks,
     turning_away,
 )
-from ansible_collections.composeops.hotfix.plugins.module_utils._rolling_run import settled
+from ansible_collections.composeops.hotfix.plugins.module_utils._rolling_run import lives, settled
 
 DATA = [{"type": "volume", "source": "data", "target": "/data"}]
 
@@ -38,21 +38,22 @@ DATA = [{"type": "volume", "source": "data", "target": "/data"}]
         ({"volumes": DATA}, {}, "write to the same data"),
         ({"scale": 2}, {}, "it has 2 containers"),
         ({"labels": {"composeops.hotfix.exclusive": "true"}}, {}, "label composeops.hotfix.exclusive"),
+        ({"post_start": [{"command": "warm"}]}, {}, "Compose alone runs its post_start"),
         ({}, {"network_mode": "service:web"}, "other would stay in the old container's network"),
         ({}, {"pid": "service:web"}, "other would stay"),
         ({}, {"network_mode": "service:db", "ipc": "host"}, ""),
     ],
 )
 def test_each_obstacle_is_named(service: dict[str, Any], other: dict[str, Any], why: str) -> None:
-    found = obstacles({"services": {"web": service, "other": other}}, "web", [])
+    found = obstacles({"services": {"web": service, "other": other}}, "web", {}, [])
     assert (why in "; ".join(found)) if why else found == []
     assert len(found) == bool(why)
 
 
 def test_volumes_may_be_named_and_the_operator_can_declare_it_exclusive() -> None:
     config = {"services": {"web": {"volumes": DATA}}}
-    assert obstacles(config, "web", ["data"]) == []
-    assert "deploy_exclusive" in obstacles(config, "web", ["data"], only_one=True)[0]
+    assert obstacles(config, "web", {}, ["data"]) == []
+    assert "deploy_exclusive" in obstacles(config, "web", {}, ["data"], only_one=True)[0]
 
 
 @pytest.mark.parametrize(
@@ -161,6 +162,19 @@ def test_what_a_proxy_opens_is_refused_in_each_family() -> None:
 )
 def test_whether_the_engine_checks_the_health(service: dict[str, Any], image: Any, checked: bool) -> None:
     assert is_checked(service, {"Config": {"Healthcheck": image}}) is checked
+
+
+@pytest.mark.parametrize(
+    ("state", "restarts", "trusted"),
+    [
+        ({"Running": True}, 0, True),
+        ({"Running": False}, 0, False),
+        ({"Running": True, "Restarting": True}, 0, False),
+        ({"Running": True, "Restarting": False}, 1, False),
+    ],
+)
+def test_what_ends_again_and_again_does_not_take_over(state: dict[str, Any], restarts: int, trusted: bool) -> None:
+    assert lives({"State": state, "RestartCount": restarts}) is trusted
 
 
 @pytest.mark.parametrize(
