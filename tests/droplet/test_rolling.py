@@ -177,6 +177,7 @@ def shop(droplet: Host, _proxied: None) -> Iterator[Shop]:
     project.write(1)
     project.up()
     yield project
+    droplet.sh("docker rm --force squatter", check=False)
     droplet.sh(f"cd {SHOP}; docker compose --progress quiet down -t 1 -v; rm -rf {SHOP}")
 
 
@@ -292,7 +293,6 @@ def test_nginx_is_led_where_a_copy_takes_the_published_port(droplet: Host, shop:
     assert (done["interrupted"], shop.rules()) == ([], "")
     assert shop.generation() == "2"
     result = load.result()
-    droplet.sh("docker rm -f squatter")
     assert (result["failed"], result["statuses"]) == (0, {"200": result["requests"]})
 
 
