@@ -211,15 +211,15 @@ class HandoverRun:
         """Let nginx find the container at its new address, and lead it to the copy no more."""
         behind = self._behind()
         inspect = find_container(self.docker, self.params)
-        if inspect is not None and inspect["State"]["Running"]:
-            proxies = behind.proxies(inspect)
-            with contextlib.suppress(HotfixError):  # it is not what the published port depends on
-                behind.tell(proxies)
+        # Who comes through the published port does not depend on it, and the rules end with the copy in any case.
+        with contextlib.suppress(HotfixError):
+            proxies = behind.proxies(inspect) if inspect is not None and inspect["State"]["Running"] else []
             # Caddy looks the service's name up, which leads nowhere between two containers.
             self.result["interrupted"] = [
                 proxy.name for proxy in proxies if proxy.kind == "caddy" or not behind.is_led(proxy, copy)
             ]
-        behind.release(copy)
+            behind.tell(proxies)
+            behind.release(copy)
 
     def _proxied(self, pairs: Sequence[Published]) -> bool:
         """Whether the userland proxy serves the copy's ports, in any family."""

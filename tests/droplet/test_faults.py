@@ -202,6 +202,7 @@ MISTYPED = {
 LIES = f'sed -i \'s/"healthy"/"starting"/\' {ROUTES}'
 SLEEPS = "import time; time.sleep(600)"
 SOON: dict[str, Any] = {"deploy_health_timeout": 20}
+UNSAFE = r"THE OLD, POSSIBLY UNSAFE KEYS ARE IN FORCE AGAIN"
 AGAIN = r"[Rr]un again|run it again"
 FAULTS: dict[str, Fault] = {
     # Before anything is changed.
@@ -341,7 +342,12 @@ FAULTS: dict[str, Fault] = {
     ),
     "it never listens as the files say, with a copy beside": Fault(
         **MISTYPED,
-        says=(r"did not answer .* within 20 s", r"What runs now: what ran before\. Everything was put back", AGAIN),
+        says=(
+            r"did not answer .* within 20 s",
+            r"What runs now: what ran before\. Everything was put back",
+            UNSAFE,
+            AGAIN,
+        ),
         variables={**SOON, "deploy_keep_variables": ["FAULT"]},
     ),
     "it never listens as the files say, of a run that was killed and of the next": Fault(
