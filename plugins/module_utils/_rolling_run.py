@@ -459,8 +459,9 @@ class RollingRun:
                 f"{name} would send requests to the new container as soon as it starts, since it has no "
                 "health check (healthcheck)"
             )
-        image = json.loads(self.docker.run("image", "inspect", "--format={{json .Config.Labels}}", old["Image"]).stdout)
-        changed = _rolling.relabelled(service, old, image)
+        # Somebody may have taken the image away from under the container.
+        done = self.docker.run("image", "inspect", "--format={{json .Config.Labels}}", old["Image"], check=False)
+        changed = _rolling.relabelled(service, old, json.loads(done.stdout.strip() or "null"))
         if changed:
             yield (
                 f"{name} would answer 404 while there are two containers of it with different labels "
