@@ -13,7 +13,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils import _containe
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import INCOMING, Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._files import read_bytes
-from ansible_collections.composeops.hotfix.plugins.module_utils._rolling_run import tell_proxies
+from ansible_collections.composeops.hotfix.plugins.module_utils._proxies import Proxies
 from ansible_collections.composeops.hotfix.plugins.module_utils._snapshots import Snapshot, Store, relative
 
 
@@ -68,7 +68,8 @@ def restore(docker: Docker, spec: Mapping[str, Any], options: Mapping[str, Any])
         docker.run("rename", made, spec["name"])
     docker.run("start", made, timeout=_takeover.OVERHEAD * 2)
     with contextlib.suppress(HotfixError):  # whether it is reached by them is asked next
-        tell_proxies(docker, docker.inspect(made), options)
+        proxies = Proxies(docker, options["project_src"], options["files"] or (), options["service"])
+        proxies.tell(proxies.leading_to(docker.inspect(made)))
     return made
 
 

@@ -26,7 +26,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._container_optio
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._netfilter import Published, Tables
-from ansible_collections.composeops.hotfix.plugins.module_utils._rolling_run import RollingRun
+from ansible_collections.composeops.hotfix.plugins.module_utils._proxies import Proxies
 
 
 class HandoverRun:
@@ -41,6 +41,7 @@ class HandoverRun:
         self.files: list[str] = params["files"] or []
         self.project = Project.load(params["project_src"], params["files"])
         self.project.service(params["service"])
+        self.proxies = Proxies(docker, params["project_src"], self.files, params["service"])
         self.result: dict[str, Any] = {
             "changed": False,
             "possible": False,
@@ -199,27 +200,22 @@ class HandoverRun:
         _takeover.guard(copy, [program for _family, program, rules in plan if rules])
         for family, program, rules in plan:
             Tables(family).insert(program, rules)
-        behind = self._behind()
+        # To the proxies of the project published ports are nothing.
         with contextlib.suppress(HotfixError):  # what could not be led is told of at the end
-            behind.lead(behind.proxies(inspect), inspect, copy)
-
-    def _behind(self) -> RollingRun:
-        """What leads the proxies of the project, to which published ports are nothing."""
-        return RollingRun({**self.params, "state_dir": None}, self.docker, check=False)
+            self.proxies.lead(self.proxies.leading_to(inspect), inspect, copy)
 
     def _give_back(self, copy: dict[str, Any]) -> None:
         """Let nginx find the container at its new address, and lead it to the copy no more."""
-        behind = self._behind()
         inspect = find_container(self.docker, self.params)
         # Who comes through the published port does not depend on it, and the rules end with the copy in any case.
         with contextlib.suppress(HotfixError):
-            proxies = behind.proxies(inspect) if inspect is not None and inspect["State"]["Running"] else []
+            proxies = self.proxies.leading_to(inspect) if inspect is not None and inspect["State"]["Running"] else []
             # Caddy looks the service's name up, which leads nowhere between two containers.
             self.result["interrupted"] = [
-                proxy.name for proxy in proxies if proxy.kind == "caddy" or not behind.is_led(proxy, copy)
+                proxy.name for proxy in proxies if proxy.kind == "caddy" or not self.proxies.is_led(proxy, copy)
             ]
-            behind.tell(proxies)
-            behind.release(copy)
+            self.proxies.tell(proxies)
+            self.proxies.release(copy)
 
     def _proxied(self, pairs: Sequence[Published]) -> bool:
         """Whether the userland proxy serves the copy's ports, in any family."""
