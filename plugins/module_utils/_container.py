@@ -69,6 +69,7 @@ class State(NamedTuple):
 
     status: str
     health: str | None
+    created_at: str | None
     started_at: str | None
     finished_at: str | None
     exit_code: int
@@ -536,6 +537,7 @@ def state(inspect: Mapping[str, Any]) -> State:
     return State(
         status=data["Status"],
         health=None if health in (None, "", "none") else health,
+        created_at=_time(inspect.get("Created")),
         started_at=_time(data.get("StartedAt")),
         finished_at=_time(data.get("FinishedAt")),
         exit_code=int(data.get("ExitCode", 0)),

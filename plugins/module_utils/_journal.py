@@ -28,6 +28,7 @@ JOURNAL_LIMIT = 1_000_000  # bytes; beyond it the older half goes
 LOCK_SECONDS = 2.0  # long enough for a rotation to note its keys, too short for another snapshot or rollback
 OPEN = "transaction.json"
 COMMITTED = "committed.json"
+UNHEARD = 3600.0  # seconds; a run notes each of its steps, and none of them takes that long
 
 
 def now() -> str:
@@ -164,12 +165,17 @@ def current_run(folder: str) -> str:
     return ""
 
 
+def of_runs(all_entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The entries that belong to a run, oldest first."""
+    return [entry for entry in all_entries if isinstance(entry, dict) and entry.get("run")]
+
+
 def of_run(all_entries: Iterable[dict[str, Any]], run: str = "") -> list[dict[str, Any]]:
     """The entries of one run, oldest first.
 
     :param run: its ID; empty: the run that has the last line of all that belong to one.
     """
-    listed = [entry for entry in all_entries if isinstance(entry, dict) and entry.get("run")]
+    listed = of_runs(all_entries)
     wanted = run or (str(listed[-1]["run"]) if listed else "")
     return [entry for entry in listed if entry["run"] == wanted]
 
@@ -177,6 +183,40 @@ def of_run(all_entries: Iterable[dict[str, Any]], run: str = "") -> list[dict[st
 def open_transaction(folder: str) -> str:
     """The snapshot of the transaction that is open, or an empty string."""
     return _marked(os.path.join(folder, OPEN))
+
+
+def deployed_since(folder: str, moment: str) -> bool:
+    """Whether a container that was made at a moment is of somebody who came after the runs of the open transaction.
+
+    :param moment: in UTC as RFC 3339, by the host's clock.
+    """
+    path = os.path.join(folder, OPEN)
+    opened = str(json.loads(read_bytes(path))["time"]) if open_transaction(folder) else ""
+    return bool(opened) and let_go(entries(folder), opened, moment)
+
+
+def let_go(all_entries: Iterable[dict[str, Any]], opened: str, moment: str) -> bool:
+    """Whether no run was at work on a transaction at a moment: the last one had ended, or was not heard of for long.
+
+    A run that was killed cannot note that it ended. A clock that was set back leaves the moment before what it noted,
+    or before the beginning; that is no.
+
+    :param opened: when the transaction was opened, as ``moment``.
+    """
+    before = [entry for entry in of_runs(all_entries) if _seconds(str(entry.get("time"))) <= _seconds(moment)]
+    last = before[-1] if before else {}
+    heard = _seconds(str(last.get("time")))
+    if last.get("action") == "run ended" and heard >= _seconds(opened):
+        return True
+    return _seconds(moment) - max(heard, _seconds(opened)) > UNHEARD
+
+
+def _seconds(moment: str) -> float:
+    """A time in UTC as RFC 3339 in whole seconds since 1970; 0 when it is none."""
+    try:
+        return datetime.strptime(moment[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def last_committed(folder: str) -> str:

@@ -441,6 +441,7 @@ class Result:
     changed_files: list[str] = field(default_factory=list)
     diff: list[dict[str, str]] = field(default_factory=list)
     kept_variables: list[str] = field(default_factory=list)
+    closed: str = ""
 
 
 class Project:
@@ -473,9 +474,17 @@ class Project:
         """The tag that keeps a snapshot's image, or an empty string."""
         return f"{image_repository(self.folder)}:{snapshot.id}" if snapshot.image else ""
 
-    def present(self, take_now: Callable[[], Snapshot]) -> Result:
-        """Keep a state to return to and open a transaction, unless a run that was killed left one open."""
+    def present(self, take_now: Callable[[], Snapshot], deployed_at: str = "") -> Result:
+        """Keep a state to return to and open a transaction, unless a run that was killed left one open.
+
+        :param deployed_at: when what runs well now was made. By somebody who came after the runs of the open
+            transaction, it is what to return to, and their beginning is not any more.
+        """
         opened = _journal.open_transaction(self.folder)
+        if opened and deployed_at and _journal.deployed_since(self.folder, deployed_at):
+            result = self._keep(take_now(), "present", "opened", closed=opened)
+            result.closed = opened
+            return result
         if opened:
             kept = self.store.load(opened)
             staged = differing(self.project_src, kept)
@@ -526,8 +535,8 @@ class Project:
         transaction = "restored" if opened else "none"
         return Result(bool(changes) or moved, transaction, snapshot, names, restore_diff(changes), staying)
 
-    def _keep(self, snapshot: Snapshot, action: str, transaction: str) -> Result:
-        opened = _journal.open_transaction(self.folder)
+    def _keep(self, snapshot: Snapshot, action: str, transaction: str, *, closed: str = "") -> Result:
+        opened = "" if closed else _journal.open_transaction(self.folder)
         known = self.store.has(snapshot.id)
         diff = [] if known else [_summary(snapshot)]
         if known:
@@ -546,7 +555,9 @@ class Project:
                 _journal.mark(self.folder, _journal.COMMITTED, snapshot.id)
                 _journal.close_transaction(self.folder)
             # What a run has begun with is what `rollback` returns to next, however old it is.
-            self._prune(opened)
+            self._prune(opened or closed)
+        if closed and not self.check:
+            _journal.append(self.folder, "closed", id=closed, result="somebody has deployed since")
         self._note(action, snapshot, "unchanged" if known else "changed")
         return Result(not known, transaction, snapshot, diff=diff)
 

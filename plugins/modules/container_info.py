@@ -95,6 +95,9 @@ container:
     health:
       description: V(starting), V(healthy) or V(unhealthy). Null without a health check.
       type: str
+    created_at:
+      description: When it was made, RFC 3339.
+      type: str
     started_at:
       description: When it was last started, RFC 3339. Null if never.
       type: str

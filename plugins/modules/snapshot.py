@@ -32,7 +32,7 @@ options:
   state:
     description:
       - V(present) keeps the present state if it is not kept yet, and opens a transaction. If one is open nothing is
-        taken.
+        taken, unless O(deployed_at) is later.
       - V(restored) writes the files of the snapshot back. Files that did not exist then are removed. The transaction
         stays open.
       - V(committed) keeps the present state as the last good one, and closes the transaction.
@@ -70,6 +70,13 @@ options:
         M(composeops.hotfix.container_restore) can make it again. For one that its files would not make again as it is.
       - It is no part of the snapshot's ID.
       - Without it, what an earlier snapshot of the same state has kept of one is forgotten.
+    type: str
+  deployed_at:
+    description:
+      - When the container that runs was made, RFC 3339. For one that is healthy, and that its files would make again.
+      - With O(state=present), a transaction that is open is closed where no run was at work on it any more by then.
+        What somebody has deployed since is to be returned to, and not what those runs had found.
+      - A run is taken not to be at work any more once it has noted its end, or has noted nothing for an hour.
     type: str
   revision:
     description:
@@ -148,6 +155,10 @@ transaction:
   type: str
   returned: success
   sample: opened
+closed:
+  description: The snapshot of the transaction that was closed for one opened later (O(deployed_at)), else empty.
+  type: str
+  returned: success
 path:
   description: The folder of the snapshot.
   type: str
@@ -235,6 +246,7 @@ SPEC = {
     "image": {"type": "str"},
     "image_name": {"type": "str"},
     "container": {"type": "str"},
+    "deployed_at": {"type": "str"},
     "revision": {"type": "str"},
     "name": {"type": "str"},
     "exclude": {"type": "list", "elements": "path", "default": []},
@@ -262,10 +274,14 @@ def apply(project: Project, options: dict[str, Any], scratch: str) -> Result:
     if options["state"] == "restored":
         excluded = options["exclude"], options["exclude_variables"], options["dialect"]
         return project.restored(options["name"] or "", *excluded, scratch)
-    verb = {"present": project.present, "committed": project.committed, "kept": project.kept, "found": project.found}[
-        options["state"]
-    ]
-    return verb(lambda: take_now(options, project.docker, scratch))
+
+    def now() -> Snapshot:
+        return take_now(options, project.docker, scratch)
+
+    if options["state"] == "present":
+        return project.present(now, options["deployed_at"] or "")
+    verb = {"committed": project.committed, "kept": project.kept, "found": project.found}[options["state"]]
+    return verb(now)
 
 
 def main() -> None:
@@ -290,6 +306,7 @@ def main() -> None:
         changed=result.changed,
         id=snapshot.id,
         transaction=result.transaction,
+        closed=result.closed,
         path=project.store.path(snapshot.id),
         files=described(snapshot),
         image=project.tag(snapshot),

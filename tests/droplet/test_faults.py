@@ -368,6 +368,31 @@ FAULTS: dict[str, Fault] = {
         variables={"deploy_strategy": "recreate"},
         away=True,
     ),
+    # Weeks later, which nobody can wait for: so what the killed run has noted is made older.
+    "health lies, and somebody has deployed since a run was killed": Fault(
+        f"cp -p {ROUTES} {KEPT}; {LIES}",
+        f"cat {KEPT} > {ROUTES}; sed -i '/^# corrected/d' {ENV}",
+        (
+            r"did not answer .* within 20 s",
+            r"left backend unfinished, and somebody has deployed it since",
+            r"What runs now: what ran before",
+            AGAIN,
+        ),
+        at="Wait until it answers as a healthy one does",
+        strike=killed_and_again(
+            f"""
+            cd {STATE}/wealth-coach-ai; sed -i 's/"time": "20[0-9][0-9]-/"time": "2020-/' journal.jsonl transaction.json
+            cd {PROJECT}; cat {KEPT} > {ROUTES}; echo '# corrected' >> {ENV}
+            docker compose --progress quiet up -d --build backend
+            until curl -sf -m 2 -o /dev/null http://127.0.0.1:8000/api/v1/health; do sleep 1; done
+            {LIES}
+            """,
+            after=f"grep -q corrected {ENV}",
+            deploy_strategy="recreate",
+        ),
+        variables={"deploy_strategy": "recreate"},
+        away=True,
+    ),
     # A file that the old container has mounted and has read; the files do not mount it any more.
     "what ran before does not run any more as it was": Fault(
         f"""

@@ -342,6 +342,89 @@ def test_what_was_staged_in_a_transaction_is_told(run_module: Run, droplet: Drop
     assert [entry["files"] for entry in told] == [staged]
 
 
+BEGAN = [("10:00:00.100", "run began"), ("10:00:01.000", "present"), ("10:04:00.000", "built")]
+
+
+@pytest.mark.parametrize(
+    ("journal", "deployed", "closed"),
+    [
+        # The run was killed: what it has begun may go on for a while.
+        (BEGAN, "10:05:00.123456789", False),
+        (BEGAN, "11:03:59", False),
+        (BEGAN, "11:04:01", True),
+        (BEGAN, "10:00:00", False),
+        (BEGAN, "09:00:00", False),
+        # Another one has gone on with it, and was killed as well.
+        ([*BEGAN, ("12:00:00.000", "run began")], "12:01:00", False),
+        ([*BEGAN, ("12:00:00.000", "run began")], "11:30:00", True),
+        ([*BEGAN, ("12:00:00.000", "run began")], "13:00:01", True),
+        # It has failed, and its way back as well.
+        ([*BEGAN, ("10:06:00.000", "run ended")], "10:05:59", False),
+        ([*BEGAN, ("10:06:00.000", "run ended")], "10:06:30", True),
+        ([*BEGAN, ("10:06:00.000", "run ended"), ("12:00:00.000", "run began")], "12:00:20", False),
+        ([*BEGAN, ("10:06:00.000", "run ended"), ("12:00:00.000", "run began")], "11:00:00", True),
+        # One that had ended before is not the one that left it open.
+        ([("09:30:00.000", "run ended"), *BEGAN], "10:00:00.500", False),
+        ([("09:59:00.000", "run ended")], "10:30:00", False),
+        ([("09:59:00.000", "run ended")], "11:00:02", True),
+        # What was noted by a clock that was ahead says nothing of an earlier time.
+        ([("23:00:00.000", "run ended")], "10:30:00", False),
+        ([], "10:30:00", False),
+    ],
+)
+def test_a_transaction_of_before_gives_way_to_what_somebody_has_deployed_since(
+    run_module: Run, droplet: Droplet, journal: list[tuple[str, str]], deployed: str, closed: bool
+) -> None:
+    opened = run_module("snapshot", droplet.args("present"))
+    assert opened["closed"] == ""
+    day = "2026-11-30T"
+    lines = [{"time": f"{day}{clock}Z", "action": action, "run": "aaaa"} for clock, action in journal]
+    # Without a run: somebody at work with single modules.
+    lines += [{"time": f"{day}11:00:00.000Z", "action": "compose up"}]
+    (droplet.folder / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    mark = {"snapshot": opened["id"], "time": f"{day}10:00:00.900Z"}
+    (droplet.folder / "transaction.json").write_text(json.dumps(mark))
+    droplet.stage()
+
+    assert run_module("snapshot", droplet.args("present"))["id"] == opened["id"]
+    (droplet.folder / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    args = droplet.args("present", deployed_at=f"{day}{deployed}Z")
+    checked = run_module("snapshot", args, check=True)
+    assert _journal.open_transaction(str(droplet.folder)) == opened["id"]
+    done = run_module("snapshot", args)
+    assert same(checked, done)
+    assert (done["transaction"], done["closed"]) == (("opened", opened["id"]) if closed else ("continued", ""))
+    assert (done["id"] != opened["id"]) is closed
+    assert _journal.open_transaction(str(droplet.folder)) == done["id"]
+    said = [entry["id"] for entry in _journal.entries(str(droplet.folder)) if entry["action"] == "closed"]
+    assert said == ([opened["id"]] if closed else [])
+    # What the first one had found is there all the same.
+    run_module("snapshot", droplet.args("restored", name=opened["id"]))
+    assert (droplet.project / ".env").read_text() == ENV
+
+
+def test_what_the_closed_transaction_had_found_is_not_pruned_at_once(run_module: Run, droplet: Droplet) -> None:
+    opened = run_module("snapshot", droplet.args("present"))
+    droplet.stage()
+    later = run_module("snapshot", droplet.args("present", deployed_at="2099-01-01T00:00:00Z", keep=1))
+    assert droplet.snapshots() == sorted({opened["id"], later["id"]})
+
+
+def test_a_container_that_is_not_the_one_of_before_has_no_way_of_its_own(droplet: Droplet) -> None:
+    def project(spec: dict[str, Any] | None) -> _snapshots.Project:
+        return _snapshots.Project(str(droplet.project), str(droplet.folder), None, keep=10, check=False, spec=spec)
+
+    def now() -> _snapshots.Snapshot:
+        return _snapshots.take(str(droplet.project), FILES, "", "", "web")
+
+    droplet.folder.mkdir(parents=True, mode=0o700)
+    identity = project({"id": "1"}).present(now).snapshot.id
+    # The same files again, and by them.
+    result = project(None).present(now, "2099-01-01T00:00:00Z")
+    assert (result.closed, result.snapshot.id) == (identity, identity)
+    assert _snapshots.Store(str(droplet.folder)).container(identity) is None
+
+
 def test_kept_beside_a_transaction(run_module: Run, droplet: Droplet) -> None:
     assert run_module("snapshot", droplet.args("kept"))["transaction"] == "none"
     assert not (droplet.folder / "committed.json").exists()
