@@ -79,6 +79,11 @@ class Host:
         command = ["docker", "exec", "-i", self.container, "bash", "-c", 'mkdir -p "${0%/*}"; cat >"$0"', path]
         subprocess.run(command, input=text, check=True, text=True)
 
+    def reboot(self) -> None:
+        """Reboot it, and wait for its engine."""
+        subprocess.run(["docker", "restart", "--time", "20", self.container], check=True, capture_output=True)
+        self.sh("for i in $(seq 100); do docker info >/dev/null 2>&1 && exit; sleep 0.2; done; exit 1")
+
     def module(self, name: str, *, check: bool = False, **options: Any) -> dict[str, Any]:
         """What a module of the collection says, run as Ansible does."""
         with tempfile.TemporaryDirectory() as folder:

@@ -83,7 +83,7 @@ def on_droplet(script: str) -> Callable[[Host, subprocess.Popen[str]], None]:
 
 def reboot(droplet: Host, _run: subprocess.Popen[str]) -> None:
     """Reboot the droplet."""
-    subprocess.run(["docker", "restart", "--time", "20", droplet.container], check=True, capture_output=True)
+    droplet.reboot()
 
 
 SAID: list[str] = []
@@ -636,3 +636,20 @@ def test_fault(droplet: Host, name: str, figure: Callable[[str], None]) -> None:
     assert this.left_behind() == ""
     passed.append(name)
     figure(f"faults: {len(passed)} of {len(FAULTS)} ({name})")
+
+
+def test_workers_that_are_changed_while_they_serve_leave_nothing_of_a_killed_run(droplet: Host) -> None:
+    repair(droplet)
+    this = Round(droplet)
+    # The first wait is for the copy; by the second one the container is there as its files say.
+    this.run(Fault(at="Wait until it answers as a healthy one does", time=2, strike=kill))
+    assert this.answers(60)
+    assert "composeops" in this.left_behind()
+    identity = droplet.sh("docker inspect wealth_coach_backend -f '{{.Id}}'")
+    live = {"workers_apply": "live", "workers_count": 3}
+    status, output = this.run(Fault(tag="workers", variables=live))
+    assert status == 0, output[-3000:]
+    assert "while it serves, without a restart" in output
+    assert droplet.sh("docker inspect wealth_coach_backend -f '{{.Id}}'") == identity
+    assert this.answers(0)
+    assert this.left_behind() == ""

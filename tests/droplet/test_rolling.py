@@ -356,6 +356,30 @@ def test_the_next_run_completes_what_was_killed(droplet: Host, shop: Shop, point
         assert load.result()["failed"] == 0
 
 
+@pytest.mark.parametrize("point", ["started", "first name changed", "both names changed"])
+def test_after_a_reboot_one_of_them_serves_and_the_next_run_completes_it(droplet: Host, shop: Shop, point: str) -> None:
+    before = shop.containers()
+    shop.write(2)
+    new = shop.start()["incoming"]["id"]
+    if point != "started":
+        # What the takeover begins with.
+        droplet.sh(f"docker update --restart=unless-stopped {new}")
+    droplet.sh(KILLED[point].format(old=before[WEB], new=new, web=WEB))
+    droplet.reboot()
+    running = droplet.sh("docker ps --no-trunc --format '{{.ID}}'").split()
+    assert (before[WEB] in running, new in running) == (True, point != "started")
+    droplet.sh(f"docker start {PROXY}")
+    shop.wait()
+    assert shop.generation() == "1" or point != "started"
+    if shop.rolling("started")["needed"]:
+        shop.start()
+        shop.rolling("active")
+    after = shop.containers()
+    assert sorted(after) == sorted(before) and after[WEB] != before[WEB]
+    assert after[WEB] == new or point == "started"
+    assert (shop.generation(), shop.rules(), shop.policy(WEB)) == ("2", "", "unless-stopped")
+
+
 def test_a_new_one_that_is_the_only_one_left_is_the_service_s(droplet: Host, shop: Shop) -> None:
     shop.write(2)
     new = shop.start()["incoming"]["id"]

@@ -288,7 +288,8 @@ def test_a_run_that_was_killed_is_taken_over_and_completed(
 
 
 def test_a_state_that_is_not_healthy_is_left_again(host: Any, api: Any, runs: Runs, applied: dict[str, Any]) -> None:
-    host.check_output(f"printf 'FROM {IMAGE}\\nCMD [\"false\"]\\n' | docker build -q -t broken -")
+    recipe = f'FROM {IMAGE}\nCMD ["sh", "-c", "echo ended on purpose; false"]\n'
+    host.check_output(f"docker build -q -t broken - <<'END'\n{recipe}END")
     options = {"state": "kept", "project_src": PROJECT, "files": FILES, "image": "broken", "image_name": IMAGE}
     kept = subprocess.run(
         [
@@ -305,6 +306,7 @@ def test_a_state_that_is_not_healthy_is_left_again(host: Any, api: Any, runs: Ru
     code, output = runs.run("rollback", rollback_to=identity, deploy_health_timeout=15)
     assert code == 2, output
     assert f"The return to snapshot {identity} failed: http://127.0.0.1:8000/api/v1/health did not answer" in output
+    assert re.search(r"Its last lines: .*ended on purpose", output)
     assert "What runs now: what ran before, files and keys included." in output
     assert now(host) == {name: applied[name] for name in now(host)}
     assert healthy(api) and free(host)
