@@ -78,7 +78,7 @@ def pending(entries: Entries) -> str:
     for entry in entries:
         if entry.get("action") == BEGUN:
             target = str(entry.get("id", ""))
-        elif entry.get("action") == "committed":
+        elif entry.get("action") in ("committed", "closed"):
             target = ""
     return target
 

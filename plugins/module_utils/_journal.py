@@ -28,7 +28,7 @@ JOURNAL_LIMIT = 1_000_000  # bytes; beyond it the older half goes
 LOCK_SECONDS = 2.0  # long enough for a rotation to note its keys, too short for another snapshot or rollback
 OPEN = "transaction.json"
 COMMITTED = "committed.json"
-UNHEARD = 3600.0  # seconds; a run notes each of its steps, and none of them takes that long
+UNHEARD = 7200.0  # seconds; a run notes each of its steps, and compose_up ends the longest after an hour
 
 
 def now() -> str:
@@ -198,13 +198,16 @@ def deployed_since(folder: str, moment: str) -> bool:
 def let_go(all_entries: Iterable[dict[str, Any]], opened: str, moment: str) -> bool:
     """Whether no run was at work on a transaction at a moment: the last one had ended, or was not heard of for long.
 
-    A run that was killed cannot note that it ended. A clock that was set back leaves the moment before what it noted,
-    or before the beginning; that is no.
+    A run that was killed cannot note that it ended, and one on two names of a host notes that twice. A clock that was
+    set back leaves the moment before what was noted, or before the beginning; that is no.
 
     :param opened: when the transaction was opened, as ``moment``.
     """
-    before = [entry for entry in of_runs(all_entries) if _seconds(str(entry.get("time"))) <= _seconds(moment)]
+    noted = of_runs(all_entries)
+    before = [entry for entry in noted if _seconds(str(entry.get("time"))) <= _seconds(moment)]
     last = before[-1] if before else {}
+    if any(entry["run"] == last.get("run") for entry in noted if entry not in before):
+        return False
     heard = _seconds(str(last.get("time")))
     if last.get("action") == "run ended" and heard >= _seconds(opened):
         return True
@@ -217,6 +220,12 @@ def _seconds(moment: str) -> float:
         return datetime.strptime(moment[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
     except ValueError:
         return 0.0
+
+
+def last_closed(folder: str) -> str:
+    """The snapshot of the last transaction that was closed unfinished, or an empty string."""
+    ids = [str(entry["id"]) for entry in entries(folder) if isinstance(entry, dict) and entry.get("action") == "closed"]
+    return ids[-1] if ids else ""
 
 
 def last_committed(folder: str) -> str:

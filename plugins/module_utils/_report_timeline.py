@@ -28,6 +28,7 @@ TITLES = {
     "run began": "The run began",
     "lock taken over": "The lock of a run that had ended was taken over",
     "present": "The state to return to was kept",
+    "closed": "What an earlier run had left unfinished was closed",
     "kept": "The present state was kept as well",
     "staged": "Files were changed",
     "built": "The image was built",

@@ -374,6 +374,20 @@ def differing(project_src: str, snapshot: Snapshot) -> list[str]:
     return names
 
 
+def unbuilt(then: Snapshot, now: Snapshot) -> bool:
+    """Whether files of an image differ, and the image does not: a run has changed them and was killed before its build.
+
+    Environment and Compose files are no part of that; a container can be made anew from them alone.
+    """
+    if now.image != then.image:
+        return False
+    was = {kept.path: kept for kept in then.files}
+    changed = [kept.path for kept in now.files if kept != was.get(kept.path, Kept(kept.path))]
+    return now.revision != then.revision or any(
+        not (is_dotenv(name) or name.endswith((".yml", ".yaml"))) for name in changed
+    )
+
+
 def restore(project_src: str, changes: Iterable[Change]) -> None:
     """Carry a restore out, each file atomically. After a kill it can be repeated, as a new plan finds what is left."""
     for change in changes:
@@ -482,9 +496,11 @@ class Project:
         """
         opened = _journal.open_transaction(self.folder)
         if opened and deployed_at and _journal.deployed_since(self.folder, deployed_at):
-            result = self._keep(take_now(), "present", "opened", closed=opened)
-            result.closed = opened
-            return result
+            now = take_now()
+            if not unbuilt(self.store.load(opened), now):
+                result = self._keep(now, "present", "opened", closed=opened)
+                result.closed = opened
+                return result
         if opened:
             kept = self.store.load(opened)
             staged = differing(self.project_src, kept)
@@ -542,6 +558,8 @@ class Project:
         if known:
             snapshot = self.store.load(snapshot.id)
         if not self.check:
+            if closed:
+                _journal.append(self.folder, "closed", id=closed, result="somebody has deployed since")
             if self.docker is not None and snapshot.image:
                 tag_image(self.docker, snapshot.image, self.tag(snapshot))
             if not known:
@@ -555,14 +573,13 @@ class Project:
                 _journal.mark(self.folder, _journal.COMMITTED, snapshot.id)
                 _journal.close_transaction(self.folder)
             # What a run has begun with is what `rollback` returns to next, however old it is.
-            self._prune(opened or closed)
-        if closed and not self.check:
-            _journal.append(self.folder, "closed", id=closed, result="somebody has deployed since")
+            self._prune(opened)
         self._note(action, snapshot, "unchanged" if known else "changed")
         return Result(not known, transaction, snapshot, diff=diff)
 
     def _prune(self, begun_with: str = "") -> None:
-        protected = [begun_with, _journal.open_transaction(self.folder), _journal.last_committed(self.folder)]
+        marked = [_journal.open_transaction(self.folder), _journal.last_committed(self.folder)]
+        protected = [begun_with, *marked, _journal.last_closed(self.folder)]
         for name in self.store.set_aside(self.keep, protected):
             _journal.append(self.folder, "pruned", id=name, result="changed")
         for leftover, name in self.store.leftovers().items():

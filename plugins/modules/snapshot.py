@@ -32,7 +32,7 @@ options:
   state:
     description:
       - V(present) keeps the present state if it is not kept yet, and opens a transaction. If one is open nothing is
-        taken, unless O(deployed_at) is later.
+        taken, unless somebody has deployed since (O(deployed_at)).
       - V(restored) writes the files of the snapshot back. Files that did not exist then are removed. The transaction
         stays open.
       - V(committed) keeps the present state as the last good one, and closes the transaction.
@@ -73,10 +73,13 @@ options:
     type: str
   deployed_at:
     description:
-      - When the container that runs was made, RFC 3339. For one that is healthy, and that its files would make again.
+      - When the container that runs was made, RFC 3339 in UTC. For one that is healthy, and that its files would make
+        again.
       - With O(state=present), a transaction that is open is closed where no run was at work on it any more by then.
         What somebody has deployed since is to be returned to, and not what those runs had found.
-      - A run is taken not to be at work any more once it has noted its end, or has noted nothing for an hour.
+      - A run is taken not to be at work any more once it has noted its end, or has noted nothing for two hours.
+      - It stays open where the image is the same and other files than environment and Compose files are not, since
+        those were changed by a run that was killed before its build.
     type: str
   revision:
     description:
@@ -103,7 +106,8 @@ options:
     default: []
   keep:
     description:
-      - How many snapshots stay. The open transaction's and the last committed one always do.
+      - How many snapshots stay. The open transaction's, the last committed one and that of the last transaction which
+        was closed unfinished (RV(closed)) always do.
     type: int
     default: 10
 extends_documentation_fragment:
@@ -156,7 +160,7 @@ transaction:
   returned: success
   sample: opened
 closed:
-  description: The snapshot of the transaction that was closed for one opened later (O(deployed_at)), else empty.
+  description: The snapshot of an unfinished transaction that this one took the place of (O(deployed_at)), else empty.
   type: str
   returned: success
 path:

@@ -69,6 +69,13 @@ def test_a_state_that_was_left_half_done_is_returned_from() -> None:
     assert _history.previous(story("A>B B?"), ["A", "B"], lambda name: False) == "B"
 
 
+def test_a_return_that_was_killed_ends_when_somebody_has_deployed_since() -> None:
+    begun = [*story("A>B B>C"), {"action": "rollback begun", "id": "A"}]
+    assert _history.previous(begun, ["A", "B", "C"], lambda name: False) == "A"
+    since = [*begun, {"action": "closed", "id": "C"}, {"action": "present", "id": "D", "result": "changed"}]
+    assert _history.previous(since, ["A", "B", "C", "D"], lambda name: name == "D") == "C"
+
+
 def test_a_state_that_was_kept_beside_an_open_transaction_comes_after_it() -> None:
     entries = [*story("A>B B?"), {"action": "kept", "id": "K"}, {"action": "present", "id": "B", "result": "continued"}]
     assert _history.states(entries) == ["A", "B", "K"]

@@ -12,7 +12,7 @@ import stat
 import subprocess
 import tarfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -350,23 +350,27 @@ BEGAN = [("10:00:00.100", "run began"), ("10:00:01.000", "present"), ("10:04:00.
     [
         # The run was killed: what it has begun may go on for a while.
         (BEGAN, "10:05:00.123456789", False),
-        (BEGAN, "11:03:59", False),
-        (BEGAN, "11:04:01", True),
+        (BEGAN, "12:03:59", False),
+        (BEGAN, "12:04:01", True),
         (BEGAN, "10:00:00", False),
         (BEGAN, "09:00:00", False),
         # Another one has gone on with it, and was killed as well.
-        ([*BEGAN, ("12:00:00.000", "run began")], "12:01:00", False),
-        ([*BEGAN, ("12:00:00.000", "run began")], "11:30:00", True),
-        ([*BEGAN, ("12:00:00.000", "run began")], "13:00:01", True),
+        ([*BEGAN, ("13:00:00.000", "run began")], "13:01:00", False),
+        ([*BEGAN, ("13:00:00.000", "run began")], "12:30:00", True),
+        ([*BEGAN, ("13:00:00.000", "run began")], "15:00:01", True),
         # It has failed, and its way back as well.
         ([*BEGAN, ("10:06:00.000", "run ended")], "10:05:59", False),
+        # On two names of one host.
+        ([*BEGAN, ("10:06:00.000", "run ended"), ("10:07:00.000", "recreated")], "10:06:50", False),
+        # A step that outlived the run is at work until it notes that.
+        ([*BEGAN, ("12:30:00.000", "recreated")], "12:29:00", False),
         ([*BEGAN, ("10:06:00.000", "run ended")], "10:06:30", True),
-        ([*BEGAN, ("10:06:00.000", "run ended"), ("12:00:00.000", "run began")], "12:00:20", False),
-        ([*BEGAN, ("10:06:00.000", "run ended"), ("12:00:00.000", "run began")], "11:00:00", True),
+        ([*BEGAN, ("10:06:00.000", "run ended"), ("13:00:00.000", "run began")], "13:00:20", False),
+        ([*BEGAN, ("10:06:00.000", "run ended"), ("13:00:00.000", "run began")], "11:00:00", True),
         # One that had ended before is not the one that left it open.
         ([("09:30:00.000", "run ended"), *BEGAN], "10:00:00.500", False),
         ([("09:59:00.000", "run ended")], "10:30:00", False),
-        ([("09:59:00.000", "run ended")], "11:00:02", True),
+        ([("09:59:00.000", "run ended")], "12:00:02", True),
         # What was noted by a clock that was ahead says nothing of an earlier time.
         ([("23:00:00.000", "run ended")], "10:30:00", False),
         ([], "10:30:00", False),
@@ -378,13 +382,16 @@ def test_a_transaction_of_before_gives_way_to_what_somebody_has_deployed_since(
     opened = run_module("snapshot", droplet.args("present"))
     assert opened["closed"] == ""
     day = "2026-11-30T"
-    lines = [{"time": f"{day}{clock}Z", "action": action, "run": "aaaa"} for clock, action in journal]
+    lines = [
+        {"time": f"{day}{clock}Z", "action": action, "run": "bbbb" if clock >= "13" else "aaaa"}
+        for clock, action in journal
+    ]
     # Without a run: somebody at work with single modules.
     lines += [{"time": f"{day}11:00:00.000Z", "action": "compose up"}]
     (droplet.folder / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     mark = {"snapshot": opened["id"], "time": f"{day}10:00:00.900Z"}
     (droplet.folder / "transaction.json").write_text(json.dumps(mark))
-    droplet.stage()
+    (droplet.project / ".env").write_text(STAGED)
 
     assert run_module("snapshot", droplet.args("present"))["id"] == opened["id"]
     (droplet.folder / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -403,11 +410,50 @@ def test_a_transaction_of_before_gives_way_to_what_somebody_has_deployed_since(
     assert (droplet.project / ".env").read_text() == ENV
 
 
-def test_what_the_closed_transaction_had_found_is_not_pruned_at_once(run_module: Run, droplet: Droplet) -> None:
+def test_what_the_closed_transaction_had_found_is_not_pruned(run_module: Run, droplet: Droplet) -> None:
+    opened = run_module("snapshot", droplet.args("present"))
+    (droplet.project / ".env").write_text(STAGED)
+    later = run_module("snapshot", droplet.args("present", deployed_at="2099-01-01T00:00:00Z", keep=1))
+    (droplet.project / ".env").write_text("DEBUG=true\n")
+    last = run_module("snapshot", droplet.args("committed", keep=1))
+    assert droplet.snapshots() == sorted({opened["id"], last["id"]} - {later["id"]})
+
+
+def test_files_that_a_run_has_changed_and_not_built_keep_its_transaction_open(
+    run_module: Run, droplet: Droplet
+) -> None:
     opened = run_module("snapshot", droplet.args("present"))
     droplet.stage()
-    later = run_module("snapshot", droplet.args("present", deployed_at="2099-01-01T00:00:00Z", keep=1))
-    assert droplet.snapshots() == sorted({opened["id"], later["id"]})
+    later = droplet.args("present", deployed_at="2099-01-01T00:00:00Z")
+    assert (run_module("snapshot", later)["id"], run_module("snapshot", later)["closed"]) == (opened["id"], "")
+    moved = run_module("snapshot", {**later, "files": FILES[:2], "revision": "a" * 40})
+    assert (moved["id"], moved["closed"]) == (opened["id"], "")
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "expected"),
+    [
+        ({}, {}, False),
+        ({"image": "1"}, {"image": "1"}, False),
+        ({"image": "1", "revision": "a"}, {"image": "1", "revision": "b"}, True),
+        ({"image": "1", "revision": "a"}, {"image": "2", "revision": "b"}, False),
+        ({"files": ["main.py"]}, {"files": ["main.py!"]}, True),
+        ({"files": ["main.py"]}, {"files": ["main.py!"], "image": "2"}, False),
+        (
+            {"files": [".env", "compose.yaml", "sub/prod.env"]},
+            {"files": [".env!", "compose.yaml!", "sub/prod.env!"]},
+            False,
+        ),
+        ({"files": ["main.py"]}, {"files": [".env!"]}, False),
+        ({"files": [".env"]}, {"files": [".env", "Dockerfile"]}, True),
+    ],
+)
+def test_what_counts_as_not_built(then: dict[str, Any], now: dict[str, Any], expected: bool) -> None:
+    def snapshot(files: Sequence[str] = (), image: str = "", revision: str = "") -> _snapshots.Snapshot:
+        kept = [_snapshots.Kept(name.rstrip("!"), sha256="new" if name.endswith("!") else "old") for name in files]
+        return _snapshots.Snapshot("", kept, image, revision)
+
+    assert _snapshots.unbuilt(snapshot(**then), snapshot(**now)) is expected
 
 
 def test_a_container_that_is_not_the_one_of_before_has_no_way_of_its_own(droplet: Droplet) -> None:
