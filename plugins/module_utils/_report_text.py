@@ -76,7 +76,7 @@ def wrapped(head: str, text: str, columns: int = WIDTH, indent: int | None = Non
             lines.append(line)
             line = start
         for piece in pieces(word, columns - width(line), columns - len(start)):
-            if width(line) + width(piece) > columns:
+            if width(line + piece) > columns:
                 lines.append(line)
                 line = start
             line += piece
@@ -87,7 +87,7 @@ def wrapped(head: str, text: str, columns: int = WIDTH, indent: int | None = Non
 def pieces(word: str, first: int, others: int) -> list[str]:
     """A word in pieces of so many columns, the first one of ``first``."""
     found = [""]
-    for character in word:
+    for character in re.findall(f".{EMOJI}?", word, re.DOTALL):  # such a sign is as wide as both are together
         room = max(first if len(found) == 1 else others, 2)
         if found[-1] and width(found[-1] + character) > room:
             found.append("")

@@ -25,7 +25,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils import (
     _report_timeline,
     _report_verdict,
 )
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from report_cases import COPY, MIB, WORKERS, entry
 
@@ -209,6 +209,7 @@ class TestText:
     def test_columns(self, text: str, columns: int) -> None:
         assert _report_text.width(text) == columns
 
+    @example("00000\ufe0f", 12)
     @given(ANYTHING, st.integers(12, 90))
     def test_wrapping_loses_nothing(self, text: str, columns: int) -> None:
         cleaned = _report_text.clean(text)
