@@ -198,15 +198,17 @@ def deployed_since(folder: str, moment: str) -> bool:
 def let_go(all_entries: Iterable[dict[str, Any]], opened: str, moment: str) -> bool:
     """Whether no run was at work on a transaction at a moment: the last one had ended, or was not heard of for long.
 
-    A run that was killed cannot note that it ended, and one on two names of a host notes that twice. A clock that was
-    set back leaves the moment before what was noted, or before the beginning; that is no.
+    A run that was killed cannot note that it ended, though a step of it that goes on does; and a run on two names of a
+    host notes it twice. A clock that was set back leaves the moment before what was noted, or before the beginning;
+    that is no.
 
     :param opened: when the transaction was opened, as ``moment``.
     """
     noted = of_runs(all_entries)
     before = [entry for entry in noted if _seconds(str(entry.get("time"))) <= _seconds(moment)]
     last = before[-1] if before else {}
-    if any(entry["run"] == last.get("run") for entry in noted if entry not in before):
+    after = [entry for entry in noted if entry not in before and "seconds" in entry]
+    if any(_seconds(str(step.get("time"))) - float(step["seconds"]) <= _seconds(moment) + 1 for step in after):
         return False
     heard = _seconds(str(last.get("time")))
     if last.get("action") == "run ended" and heard >= _seconds(opened):

@@ -68,7 +68,8 @@ def keep(folder: str, findings: Mapping[str, Any], number: int, *, check: bool) 
         _journal.make_folder(home)
         if changed:
             write_atomic(path, content, mode=0o600)
-            _journal.append(folder, "findings kept", files=[name], result=f"{_deaths(findings)} deaths")
+            # Looked for before a run has the lock, which one that was killed may still have.
+            _journal.append(folder, "findings kept", files=[name], result=f"{_deaths(findings)} deaths", run="")
         for entry in old:
             _remove(os.path.join(home, entry))
     return Kept(path, changed, old)

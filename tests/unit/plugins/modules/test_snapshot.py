@@ -361,9 +361,11 @@ BEGAN = [("10:00:00.100", "run began"), ("10:00:01.000", "present"), ("10:04:00.
         # It has failed, and its way back as well.
         ([*BEGAN, ("10:06:00.000", "run ended")], "10:05:59", False),
         # On two names of one host.
-        ([*BEGAN, ("10:06:00.000", "run ended"), ("10:07:00.000", "recreated")], "10:06:50", False),
+        ([*BEGAN, ("10:06:00.000", "run ended"), ("10:07:00.000", "recreated", "9.5")], "10:06:51", False),
+        ([*BEGAN, ("10:06:00.000", "run ended"), ("10:07:00.000", "recreated", "9.5")], "10:06:40", True),
         # A step that outlived the run is at work until it notes that.
-        ([*BEGAN, ("12:30:00.000", "recreated")], "12:29:00", False),
+        ([*BEGAN, ("12:30:00.000", "recreated", "3000.0")], "12:29:00", False),
+        ([*BEGAN, ("12:30:00.000", "findings kept")], "12:29:00", True),
         ([*BEGAN, ("10:06:00.000", "run ended")], "10:06:30", True),
         ([*BEGAN, ("10:06:00.000", "run ended"), ("13:00:00.000", "run began")], "13:00:20", False),
         ([*BEGAN, ("10:06:00.000", "run ended"), ("13:00:00.000", "run began")], "11:00:00", True),
@@ -377,14 +379,15 @@ BEGAN = [("10:00:00.100", "run began"), ("10:00:01.000", "present"), ("10:04:00.
     ],
 )
 def test_a_transaction_of_before_gives_way_to_what_somebody_has_deployed_since(
-    run_module: Run, droplet: Droplet, journal: list[tuple[str, str]], deployed: str, closed: bool
+    run_module: Run, droplet: Droplet, journal: list[tuple[str, ...]], deployed: str, closed: bool
 ) -> None:
     opened = run_module("snapshot", droplet.args("present"))
     assert opened["closed"] == ""
     day = "2026-11-30T"
     lines = [
         {"time": f"{day}{clock}Z", "action": action, "run": "bbbb" if clock >= "13" else "aaaa"}
-        for clock, action in journal
+        | ({"seconds": seconds[0]} if seconds else {})
+        for clock, action, *seconds in journal
     ]
     # Without a run: somebody at work with single modules.
     lines += [{"time": f"{day}11:00:00.000Z", "action": "compose up"}]
