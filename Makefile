@@ -88,16 +88,16 @@ sizing: setup ## The number of workers that is chosen runs under load, one more 
 live-workers: setup ## Requests lost when the number of workers changes, live and by a recreate (5 minutes)
 	@tools/on_droplet.sh live-workers benchmarks/live_workers.py --droplet live-workers
 
-faults: setup ## Real faults in the middle of a deployment, and the same run once they are gone (60 minutes)
+faults: setup ## Real faults in the middle of a deployment, and the same run once they are gone (80 minutes)
 	@DROPLET=faults tools/on_droplet.sh faults pytest tests/droplet/test_faults.py tests/droplet/test_projects.py
 
 handover: setup ## A service handed over in each way in which an engine publishes ports, while it is asked (10 minutes)
 	@DROPLET=handover tools/on_droplet.sh handover pytest tests/droplet/test_handover.py
 
-rolling: setup ## A service replaced behind nginx, Caddy and Traefik while it is asked, and after runs that were killed (8 minutes)
+rolling: setup ## A service replaced behind nginx, Caddy and Traefik while it is asked, and after runs that were killed (12 minutes)
 	@DROPLET=rolling-tests tools/on_droplet.sh rolling-tests pytest tests/droplet/test_rolling.py
 
-newer-engine: setup ## The two before this, and other projects, on the engine of Debian's next release (20 minutes)
+newer-engine: setup ## The two before this, and other projects, on the engine of Debian's next release (30 minutes)
 	@DROPLET=newer-engine tools/on_droplet.sh newer-engine sh -c "ansible-playbook droplet/newer_engine.yml \
 	  -e droplet_name=newer-engine && pytest tests/droplet --deselect tests/droplet/test_faults.py"
 
