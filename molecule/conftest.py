@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     items[:] = [item for item in items if left_out in [name for mark in item.iter_markers("fix") for name in mark.args]]
     for item in items:
-        # No excuse for a failing test: `strict` turns it round, and one that passes without its fix fails the run.
+        # With its fix left out a test has to fail; `strict` makes the run fail where one passes all the same.
         item.add_marker(pytest.mark.xfail(strict=True, reason=f"{left_out} was left out"))
 
 

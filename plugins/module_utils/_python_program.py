@@ -640,7 +640,7 @@ def own_nodes(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def is_empty(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether a function does nothing: a docstring, ``pass``, ``...``, ``return`` or ``raise NotImplementedError``."""
+    """Whether a function does nothing: it holds no more than constants and errors that it raises."""
     return all(
         isinstance(statement, (ast.Pass, ast.Raise))
         or (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
