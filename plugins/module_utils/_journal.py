@@ -190,8 +190,7 @@ def deployed_since(folder: str, moment: str) -> bool:
 
     :param moment: in UTC as RFC 3339, by the host's clock.
     """
-    path = os.path.join(folder, OPEN)
-    opened = str(json.loads(read_bytes(path))["time"]) if open_transaction(folder) else ""
+    opened = _marked(os.path.join(folder, OPEN), "time")
     return bool(opened) and let_go(entries(folder), opened, moment)
 
 
@@ -247,11 +246,11 @@ def close_transaction(folder: str) -> None:
         os.unlink(os.path.join(folder, OPEN))
 
 
-def _marked(path: str) -> str:
+def _marked(path: str, what: str = "snapshot") -> str:
     if not os.path.exists(path):
         return ""
     try:
-        return str(json.loads(read_bytes(path))["snapshot"])
+        return str(json.loads(read_bytes(path))[what])
     except (ValueError, KeyError, TypeError) as error:
         raise HotfixError(
             "this record is damaged", path=path, remedy="Compare the project with its snapshots, then remove it"
