@@ -203,16 +203,14 @@ def let_go(all_entries: Iterable[dict[str, Any]], opened: str, moment: str) -> b
 
     :param opened: when the transaction was opened, as ``moment``.
     """
-    noted = of_runs(all_entries)
-    before = [entry for entry in noted if _seconds(str(entry.get("time"))) <= _seconds(moment)]
-    last = before[-1] if before else {}
-    after = [entry for entry in noted if entry not in before and "seconds" in entry]
-    if any(_seconds(str(step.get("time"))) - float(step["seconds"]) <= _seconds(moment) + 1 for step in after):
+    made, begun = _seconds(moment), _seconds(opened)
+    noted = [(_seconds(str(entry.get("time"))), entry) for entry in of_runs(all_entries)]
+    if any(time - float(entry["seconds"]) - 1 <= made < time for time, entry in noted if "seconds" in entry):
         return False
-    heard = _seconds(str(last.get("time")))
-    if last.get("action") == "run ended" and heard >= _seconds(opened):
+    heard, last = next(((time, entry) for time, entry in reversed(noted) if time <= made), (0.0, {}))
+    if last.get("action") == "run ended" and heard >= begun:
         return True
-    return _seconds(moment) - max(heard, _seconds(opened)) > UNHEARD
+    return made - max(heard, begun) > UNHEARD
 
 
 def _seconds(moment: str) -> float:
