@@ -12,6 +12,7 @@ replacement lost a request.
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import secrets
@@ -24,7 +25,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import yaml
 
@@ -154,6 +155,8 @@ class Load:
         words += [f"--until={self.until}", f"--record={self.record}"]
         environment = {**os.environ, "DROPLET_API_KEY": KEY}
         self.process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL)
+        # The thread that would tell it to end is not there any more when this program is told to.
+        atexit.register(self.process.terminate)
 
     def end(self) -> list[Request]:
         """All requests, in the order of their begin."""
@@ -250,6 +253,12 @@ class Measured(threading.Thread):
             self.error = error
 
 
+def told_to_end(*_words: object) -> NoReturn:
+    """End, once: make passes on the signal that this program has got with it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit("told to end")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -267,7 +276,7 @@ def main() -> int:
     if "rolling" in ways:
         threads.append(Measured(Droplet("interruption-proxy", proxy=True), ["rolling"], whats, runs))
     # So that the droplets go then as well.
-    signal.signal(signal.SIGTERM, lambda *_words: sys.exit("told to end"))
+    signal.signal(signal.SIGTERM, told_to_end)
     # Before both ask for them.
     play("droplet/build.yml")
     try:
