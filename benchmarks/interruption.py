@@ -156,7 +156,7 @@ class Load:
         environment = {**os.environ, "DROPLET_API_KEY": KEY}
         self.process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL)
         # The thread that would tell it to end is not there any more when this program is told to.
-        atexit.register(self.process.terminate)
+        atexit.register(self.process.kill)
 
     def end(self) -> list[Request]:
         """All requests, in the order of their begin."""
