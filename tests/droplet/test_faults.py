@@ -41,6 +41,9 @@ REPORTS = tempfile.mkdtemp(prefix="reports-")
 atexit.register(shutil.rmtree, REPORTS, ignore_errors=True)
 NETWORK = "wealth-coach-ai_default"
 HEALTHY = '{"status":"healthy"}'
+# What an application waits for that is to end, in a volume that each container of it has, and how it comes to be there.
+TOLD = "/app/data/end"
+TELL = f"docker exec wealth_coach_backend touch {TOLD}"
 
 
 class Fault(NamedTuple):
@@ -152,11 +155,24 @@ def edit(path: str, text: str) -> dict[str, str]:
     }
 
 
-def ends_after(seconds: int) -> dict[str, str]:
-    """Scripts that let the application end some seconds after its start, and take that back."""
-    return edit(
-        MAIN, f"import os, signal, threading; threading.Timer({seconds}, lambda: os.kill(1, signal.SIGTERM)).start()"
+def ends_after(seconds: int, *, told: bool = False) -> dict[str, str]:
+    """Scripts that let the application end some seconds after its start, and take that back.
+
+    :param told: only once it is told to (:data:`TELL`); then so many seconds after that, and after each start.
+    """
+    wait = f'while not os.path.exists("{TOLD}"): time.sleep(0.1)' if told else ""
+    scripts = edit(
+        MAIN,
+        f"""
+import os, signal, threading, time
+def end():
+    {wait}
+    time.sleep({seconds})
+    os.kill(1, signal.SIGTERM)
+threading.Thread(target=end, daemon=True).start()
+""",
     )
+    return {**scripts, "undo": f"{scripts['undo']}; docker exec wealth_coach_backend rm -f {TOLD}"}
 
 
 def depends_on(image: str) -> str:
@@ -420,16 +436,18 @@ FAULTS: dict[str, Fault] = {
         away=True,
     ),
     "it ends once the deployment is done": Fault(
-        **ends_after(12),
+        **ends_after(8, told=True),
         says=(r"did not stay up once it was deployed|did not answer", r"What runs now: what ran before", AGAIN),
+        at="Say what was deployed",
+        strike=on_droplet(TELL),
         variables={"deploy_stable_seconds": 1, "verify_watch_seconds": 19},
         away=True,
     ),
     "it ends once the deployment is done, of a run that was killed": Fault(
-        **ends_after(12),
+        **ends_after(12, told=True),
         says=(r"did not stay up once it was deployed|did not answer", r"What runs now: what ran before", AGAIN),
         at="Say what was deployed",
-        strike=killed_and_again(verify_watch_seconds=19),
+        strike=killed_and_again(TELL, verify_watch_seconds=19),
         variables={"deploy_stable_seconds": 1},
         away=True,
     ),
