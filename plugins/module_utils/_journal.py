@@ -207,8 +207,8 @@ def let_go(all_entries: Iterable[dict[str, Any]], opened: str, moment: str) -> b
     noted = [(_seconds(str(entry.get("time"))), entry) for entry in of_runs(all_entries)]
     if any(time - float(entry["seconds"]) - 1 <= made < time for time, entry in noted if "seconds" in entry):
         return False
-    heard, last = next(((time, entry) for time, entry in reversed(noted) if time <= made), (0.0, {}))
-    if last.get("action") == "run ended" and heard >= begun:
+    heard, action = next(((time, entry.get("action")) for time, entry in reversed(noted) if time <= made), (0.0, None))
+    if action == "run ended" and heard >= begun:
         return True
     return made - max(heard, begun) > UNHEARD
 
