@@ -40,8 +40,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     items[:] = [item for item in items if left_out in [name for mark in item.iter_markers("fix") for name in mark.args]]
     for item in items:
-        # With its fix left out a test has to fail; `strict` makes the run fail where one passes all the same.
-        item.add_marker(pytest.mark.xfail(strict=True, reason=f"{left_out} was left out"))
+        # No test is excused by this: with `strict` the run fails where a test passes though its fix is left out.
+        item.add_marker(pytest.mark.xfail(strict=True, reason=f"fix {left_out} is left out, so this test has to fail"))
 
 
 class Api:

@@ -140,8 +140,7 @@ def _request(url: str, data: bytes | None, headers: Mapping[str, str]) -> Reques
     parts = urlsplit(url)
     user, at, place = parts.netloc.rpartition("@")
     plain = parts._replace(netloc=place).geturl() if at else url
-    # ruff cannot see that _answer has refused every other address than one of http or https, such as file:.
-    request = Request(plain, data=data, headers=dict(headers))  # noqa: S310
+    request = Request(plain, data=data, headers=dict(headers))  # noqa: S310  (_answer refuses file: and the like)
     if at:
         words = ":".join(unquote(word) for word in user.partition(":")[::2])
         # Not for the one that a redirect leads to.
