@@ -161,6 +161,7 @@ def ends_after(seconds: int, *, told: bool = False) -> dict[str, str]:
     :param told: only once it is told to (:data:`TELL`); then so many seconds after that, and after each start.
     """
     wait = f'while not os.path.exists("{TOLD}"): time.sleep(0.1)' if told else ""
+    forget = f"docker exec wealth_coach_backend rm -f {TOLD}" if told else ""
     scripts = edit(
         MAIN,
         f"""
@@ -172,7 +173,7 @@ def end():
 threading.Thread(target=end, daemon=True).start()
 """,
     )
-    return {**scripts, "undo": f"{scripts['undo']}; docker exec wealth_coach_backend rm -f {TOLD}"}
+    return {**scripts, "undo": f"{scripts['undo']}\n{forget}"}
 
 
 def depends_on(image: str) -> str:
