@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 PROJECT = "/opt/wealth-coach-ai"
 BACKEND = "wealth-coach-ai-backend-1"
 PROXY = "wealth-coach-ai-proxy-1"
+CHECKOUT = Path(__file__).resolve().parents[3]
 
 # Those that ask for no host would run last, and the order is that of an operator.
 pytestmark = pytest.mark.usefixtures("host")
@@ -28,6 +30,20 @@ def containers(host: Any) -> dict[str, str]:
     """All containers, those that do not run included: names and IDs."""
     listed = host.check_output("docker ps --all --no-trunc --format '{{.Names}} {{.ID}}'").splitlines()
     return dict(line.split() for line in listed)
+
+
+def rules(host: Any) -> str:
+    """The rules in the proxy's network."""
+    pid = inspect(host, PROXY)["State"]["Pid"]
+    found: str = host.check_output(f"nsenter --net=/proc/{pid}/ns/net -- iptables -t nat -S")
+    return found
+
+
+def run(state: Path, *words: str) -> None:
+    """Run a command of Ansible against the droplet."""
+    command = [words[0], "-i", f"{state}/inventory", *words[1:]]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +78,7 @@ def test_what_runs_is_what_the_files_say(host: Any, new_key: str) -> None:
 def test_the_proxy_leads_to_it_and_keeps_no_trace(host: Any, api: Any, new_key: str) -> None:
     assert api.get("/api/v1/search?q=saving", new_key)[0] == 200
     assert api.get("/api/v1/search?q=saving", "dev-key-12345")[0] == 401
-    pid = inspect(host, PROXY)["State"]["Pid"]
-    rules = host.check_output(f"nsenter --net=/proc/{pid}/ns/net -- iptables -t nat -S")
-    assert "DOCKER_OUTPUT" in rules and "composeops" not in rules
+    assert "DOCKER_OUTPUT" in rules(host) and "composeops" not in rules(host)
 
 
 def test_compose_takes_it_for_its_own(host: Any, api: Any) -> None:
@@ -72,3 +86,21 @@ def test_compose_takes_it_for_its_own(host: Any, api: Any) -> None:
     host.check_output(f"cd {PROJECT} && docker compose up --detach")
     assert containers(host) == was
     assert api.get("/api/v1/health") == (200, '{"status":"healthy"}')
+
+
+def test_a_recreate_first_completes_the_replacement_of_a_run_that_was_killed(host: Any, state: Path, api: Any) -> None:
+    was = containers(host)
+    host.check_output(f"echo LATER=$(date +%s) >> {PROJECT}/.env")
+    start = {"project_src": PROJECT, "service": "backend", "shared_volumes": ["vector_data"]}
+    run(state, "ansible", "droplet", "-m", "composeops.hotfix.rolling", "-a", json.dumps(start))
+    new = containers(host)[f"{BACKEND}-incoming"]
+    ask = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/api/v1/health')"
+    host.check_output(f'timeout 60 sh -c "until docker exec {new} python3 -c \\"{ask}\\"; do sleep 1; done"')
+    # As they are left when the proxy knows the old one only.
+    host.check_output(f"docker rename {BACKEND} {BACKEND}-outgoing && docker rename {new} {BACKEND}")
+    given = ["-e", f"@{CHECKOUT}/droplet/hotfix.yml", "-e", "deploy_strategy=recreate", "--tags", "env"]
+    with api.asked("/api/v1/health") as answers:
+        run(state, "ansible-playbook", "composeops.hotfix.apply", *given)
+    assert set(answers) == {200}, answers
+    assert containers(host) == {**was, BACKEND: new}
+    assert "composeops" not in rules(host)
