@@ -618,7 +618,27 @@ def _without(tree: Tree, keys: tuple[Key, ...], place: Place) -> Iterator[str]:
     rest = text[end : _next_line(text, end)]
     if _first_on_line(text, start) and (_is_block(parent) or re.fullmatch(r"[ \t]*,?[ \t]*(?:#.*)?\s*", rest)):
         yield _splice(text, [whole_lines])
+        yield _splice(text, [whole_lines, *_outdented(text, _next_line(text, end), start - _line_start(text, start))])
     if index + 1 < len(spans):
-        yield _splice(text, [Edit(start, spans[index + 1][0], "")])
+        after = spans[index + 1][0]
+        if "#" in text[end + len(rest) : after]:
+            # That comment is about the next item.
+            after = end + len(rest.rstrip())
+        yield _splice(text, [Edit(start, after, "")])
     elif index > 0:
-        yield _splice(text, [Edit(spans[index - 1][1], end, "")])
+        before = spans[index - 1][1]
+        # A comment stays, and with it the comma before it, which YAML takes before a closing bracket.
+        yield _splice(text, [Edit(start if "#" in text[before:start] else before, end, "")])
+
+
+def _outdented(text: str, position: int, column: int) -> Iterator[Edit]:
+    """Put the comments after a position at a column: a block scalar that now ends above would take them as its text."""
+    while position < len(text):
+        end = _next_line(text, position)
+        line = text[position:end]
+        bare = line.lstrip(" \t")
+        if bare.strip() and not bare.startswith("#"):
+            return
+        if bare.startswith("#") and len(line) - len(bare) > column:
+            yield Edit(position, position + len(line) - len(bare), " " * column)
+        position = end

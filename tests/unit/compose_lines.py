@@ -111,8 +111,22 @@ def first_line(node: Any, index: int) -> int:
     return int((item[0] if isinstance(node, yaml.MappingNode) else item).start_mark.line)
 
 
+def outdented(old: list[str], new: list[str], own: set[int]) -> int:
+    """How many comments at the end of both differ in their indentation only, below a line of our own."""
+    count = 0
+    for was, now in zip(reversed(old), reversed(new)):
+        if not was.lstrip().startswith("#") or was.lstrip() != now.lstrip():
+            break
+        count += 1
+    above = [number for number, line in enumerate(old) if line.strip() and not line.lstrip().startswith("#")]
+    return count if above and above[-1] in own else 0
+
+
 def foreign_lines(before: str, after: str, paths: list[tuple[str, ...]]) -> list[str]:
-    """The lines of the difference that belong to none of the paths; an end of line that the file lacks is no line."""
+    """The lines of the difference that belong to none of the paths; an end of line that the file lacks is no line.
+
+    Neither is a comment that is put less far in where a line before it goes.
+    """
     ours = [
         set().union(*(own_lines(text, common(path, other)) | emptied(text, other, path) for path in paths))
         for text, other in ((before, after), (after, before))
@@ -124,6 +138,7 @@ def foreign_lines(before: str, after: str, paths: list[tuple[str, ...]]) -> list
     found = []
     for kind, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if kind != "equal":
-            found += [f"-{old[line]}" for line in range(a, b) if line not in ours[0]]
-            found += [f"+{new[line]}" for line in range(c, d) if line not in ours[1]]
+            moved = outdented(old[:b], new[c:d], ours[0])
+            found += [f"-{old[line]}" for line in range(a, b - moved) if line not in ours[0]]
+            found += [f"+{new[line]}" for line in range(c, d - moved) if line not in ours[1]]
     return found

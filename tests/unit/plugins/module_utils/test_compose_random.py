@@ -28,7 +28,7 @@ from compose_judge import (
     with_compose,
 )
 from compose_lines import foreign_lines
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "80"))
@@ -176,7 +176,20 @@ def judge_edit(text: str, edit: str, target: str, folder: Path) -> Any:
     return None
 
 
+# What goes away stands between a block scalar and a comment further in than its key.
+BELOW_A_BLOCK_SCALAR = f"""{HEADER}services:
+ backend:
+  labels:
+   note: >-
+    text
+  deploy: {{restart_policy: {{condition: any}}}}
+    # restart: always
+  image: app
+"""
+
+
 @with_compose
+@example(BELOW_A_BLOCK_SCALAR, "comes-back", "source")
 @settings(max_examples=EXAMPLES)
 @given(compose_files(), st.sampled_from(list(EDITS)), st.sampled_from(TARGETS))
 def test_any_pieces_any_edit(text: str, edit: str, target: str) -> None:
