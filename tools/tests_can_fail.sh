@@ -11,8 +11,10 @@ ansible-playbook droplet/build.yml
 for fix in ${FIXES:-keys redis env workers restart_policy}; do
   echo "== the hot-fix without: $fix"
   molecule destroy && molecule create && molecule prepare
-  # The run itself has to end failed as well: it proves what it did.
-  ! molecule converge -- --skip-tags "$fix" || { echo "The playbook claims success without $fix" >&2; exit 1; }
+  molecule converge -- --skip-tags "$fix"
+  # A run for some concerns is not to fail for another one; what proves all of them has to.
+  proof=$(ansible-playbook composeops.hotfix.verify -i "$state/inventory" -e @droplet/hotfix.yml || true)
+  grep -E '^ +FAIL +[a-z_]+:' <<<"$proof" || { echo "The fixes count as proven without $fix: $proof" >&2; exit 1; }
   "${tests[@]}" --without "$fix"
 done
 echo "== an application that is down"
