@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,22 +45,28 @@ def write(droplet: Host, start: str, generation: int) -> None:
     droplet.write(f"{PROJECT}/.env", f"LEVEL=info\n{STARTS[start][1]}")
 
 
-def deploy(droplet: Host, folder: Path) -> str:
-    """Run role deploy against it; what it printed."""
-    variables = {
-        "application_project_src": PROJECT,
-        "application_service": "web",
-        "application_health_path": "/health",
-        "preflight_minimum_free_mb": 1,
-    }
+TOLD = {"application_project_src": PROJECT, "application_service": "web", "application_health_path": "/health"}
+USUAL = "/opt/wealth-coach-ai"
+ELSEWHERE = "/opt/advice"
+
+
+def run(droplet: Host, folder: Path, told: dict[str, str]) -> tuple[int, str]:
+    """Run role deploy, told where the application is; its exit status and what it printed."""
+    variables = {**told, "preflight_minimum_free_mb": 1}
     roles = [{"ansible.builtin.import_role": {"name": f"composeops.hotfix.{name}"}} for name in ("preflight", "deploy")]
     play = [{"hosts": "droplet", "gather_facts": False, "vars": variables, "tasks": roles}]
     (folder / "play.yml").write_text(yaml.safe_dump(play))
     words = [str(BIN / "ansible-playbook"), "-i", str(droplet.inventory), str(folder / "play.yml")]
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "COLUMNS": "1000"}
     done = subprocess.run(words, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-4000:]
-    return done.stdout
+    return done.returncode, done.stdout
+
+
+def deploy(droplet: Host, folder: Path, **told: str) -> str:
+    """Deploy it; what was printed."""
+    status, said = run(droplet, folder, told)
+    assert status == 0, said[-4000:]
+    return said
 
 
 def containers(droplet: Host) -> list[dict[str, Any]]:
@@ -90,7 +97,7 @@ def test_a_project_is_deployed_as_it_was_started(droplet: Host, start: str, tmp_
     droplet.sh(f"cd {PROJECT}; docker compose {words} --progress quiet up -d")
     [before] = containers(droplet)
     write(droplet, start, 2)
-    said = deploy(droplet, tmp_path)
+    said = deploy(droplet, tmp_path, **TOLD)
     assert "strategy handover" in said
     [after] = containers(droplet)
     assert after["Id"] != before["Id"] and after["State"]["Running"]
@@ -98,6 +105,57 @@ def test_a_project_is_deployed_as_it_was_started(droplet: Host, start: str, tmp_
     for label in ("project", "project.config_files", "service"):
         name = f"com.docker.compose.{label}"
         assert after["Config"]["Labels"][name] == before["Config"]["Labels"][name]
-    again = deploy(droplet, tmp_path)
+    again = deploy(droplet, tmp_path, **TOLD)
     assert "changed=0" in again
     assert [one["Id"] for one in containers(droplet)] == [after["Id"]]
+
+
+def move(droplet: Host, source: str, target: str) -> None:
+    """Move the stand-in's application into another directory, and start it there."""
+    droplet.sh(f"""
+        cd {source}; docker compose --progress quiet down --volumes; mv {source} {target}
+        cd {target}; docker compose --progress quiet up -d --build
+        timeout 60 sh -c 'until curl -sf -m 2 -o /dev/null http://127.0.0.1:8000/api/v1/health; do sleep 1; done'
+    """)
+
+
+@pytest.fixture
+def _elsewhere(droplet: Host) -> Iterator[None]:
+    """The application is not where it is looked for unless somebody names its directory."""
+    move(droplet, USUAL, ELSEWHERE)
+    yield
+    move(droplet, ELSEWHERE, USUAL)
+    droplet.sh("rm -rf /var/lib/composeops/advice; docker image rm -f advice-backend")
+
+
+@pytest.mark.usefixtures("_elsewhere")
+def test_the_only_application_of_the_host_needs_no_name(droplet: Host, tmp_path: Path) -> None:
+    def identity() -> str:
+        return droplet.sh("docker inspect -f '{{.Id}}' wealth_coach_backend")
+
+    before, value = identity(), f"FOUND={time.time_ns()}"
+    droplet.sh(f"echo {value} >> {ELSEWHERE}/.env")
+    # Who names a directory means no other one.
+    status, said = run(droplet, tmp_path, {"application_project_src": "/opt/advise"})
+    assert status != 0
+    assert "/opt/advise does not exist on droplet. Set application_project_src" in said
+    assert identity() == before
+    # Nor is one of two chosen.
+    droplet.sh(f"""
+        cp -a {ELSEWHERE} /opt/other; cd /opt/other
+        sed -i 's/container_name: wealth_coach_/container_name: other_/' docker-compose.yml
+        docker compose --progress quiet create backend
+    """)
+    try:
+        status, said = run(droplet, tmp_path, {})
+    finally:
+        droplet.sh("cd /opt/other; docker compose --progress quiet down --volumes --rmi local; rm -rf /opt/other")
+    assert status != 0
+    for folder in (ELSEWHERE, "/opt/other"):
+        assert f"-e application_project_src={folder}" in said
+    assert identity() == before
+    said = deploy(droplet, tmp_path)
+    assert "Found by its container: wealth_coach_backend: -e application_project_src=/opt/advice" in said
+    assert identity() != before
+    assert f'"{value}"' in droplet.sh("docker inspect -f '{{json .Config.Env}}' wealth_coach_backend")
+    assert "changed=0" in deploy(droplet, tmp_path)
