@@ -533,6 +533,23 @@ FAULTS: dict[str, Fault] = {
             "Close the transaction with the state that is proven healthy",
         )
     },
+    **{
+        f"the way back is killed: {task}": Fault(**edit(MAIN, SLEEPS), at=task, strike=kill, variables=SOON)
+        for task in (
+            "Put the files of the snapshot back",
+            "Recreate the service from the files, unless its container is there",
+            "Close the transaction with the state that was restored",
+        )
+    },
+    # The container of before the run is gone here, and has been made again.
+    "the way back is killed after a recreate": Fault(
+        f"cp -p {ROUTES} {KEPT}; {LIES}",
+        f"cat {KEPT} > {ROUTES}",
+        at="Close the transaction with the state that was restored",
+        strike=kill,
+        variables={**SOON, "deploy_strategy": "recreate"},
+        away=True,
+    ),
 }
 
 
