@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -86,7 +87,7 @@ class Fleet:
         (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": common}}))
         (folder / "play.yml").write_text(yaml.safe_dump([PLAY], sort_keys=False))
 
-    def start(self, *options: str, **variables: Any) -> subprocess.Popen[str]:
+    def start(self, *options: str, playbook: str = "play.yml", **variables: Any) -> subprocess.Popen[str]:
         environment = {
             **os.environ,
             "ANSIBLE_LOCAL_TEMP": str(self.folder / "tmp"),
@@ -94,7 +95,7 @@ class Fleet:
             "ANSIBLE_PIPELINING": "1",
             "COLUMNS": "1000",
         }
-        command = [str(PROGRAM), "-i", "hosts.yml", "play.yml", "-e", json.dumps(variables), *options]
+        command = [str(PROGRAM), "-i", "hosts.yml", playbook, "-e", json.dumps(variables), *options]
         process = subprocess.Popen(
             command,
             cwd=self.folder,
@@ -265,6 +266,28 @@ def test_a_host_that_fails_stops_the_others_and_frees_its_project(fleet: Fleet, 
     if batches[0] == 2:
         assert "a failed, so that b is not changed any further" in output
         assert fleet.journal("b")[-1] == ("run ended", "failed")
+
+
+SHIPPED = Path(__file__).resolve().parents[3] / "playbooks"
+SERIAL = sorted(path.stem for path in SHIPPED.glob("*.yml") if "serial" in yaml.safe_load(path.read_text())[0])
+
+
+@pytest.mark.parametrize("name", SERIAL)
+def test_the_first_host_of_a_playbook_is_its_canary(fleet: Fleet, name: str) -> None:
+    """Where there is no application it fails before its first change."""
+    playbook = f"composeops.hotfix.{name}"
+
+    def failed(**variables: Any) -> list[str]:
+        code, output = fleet.run("--limit", "a,b,c", playbook=playbook, ansible_become=False, **variables)
+        assert code == 2, output
+        recap = output.partition("PLAY RECAP")[2]
+        return [host for host in ("a", "b", "c") if re.search(rf" {host} : .*? failed=[1-9]", recap)]
+
+    assert failed() == ["a"]
+    assert failed(hotfix_serial="100%") == ["a", "b", "c"]
+    # The others follow together: a play that does nothing begins once for each batch.
+    code, output = fleet.run("--limit", "a,b,c", "--tags", "none", "--skip-tags", "always", playbook=playbook)
+    assert (code, output.count("PLAY [")) == (0, 2), output
 
 
 def test_a_host_that_fails_late_lets_its_batch_end_and_the_next_one_not_begin(fleet: Fleet) -> None:
