@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role preflight on a host without the Compose plugin, beside programs that say what one says there.
+"""The role preflight on a host where something is missing that it needs.
 
-They are stand-ins: docker-compose 1 cannot be installed any more beside what the tests need.
+Where that is the Compose plugin, programs say what is said there. They are stand-ins: docker-compose 1 cannot be
+installed any more beside what the tests need.
 """
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -35,3 +37,24 @@ def test_what_compose_there_is(tmp_path: Path, standalone: str, said: str) -> No
     done = play_roles(tmp_path, ["preflight"], {"host": variables}, programs=programs)
     assert done.returncode != 0
     assert said in " ".join(done.stdout.split()), done.stdout
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("true", "There is no {} on host. Put it there, or say with application_env_file"),
+        ("ln -s gone {}", "There is no {} on host. Put it there"),
+        ("mkdir {}", "{} is a directory, not the environment file. Remove it. Put it there"),
+        ("mkfifo {}", "{} is no regular file, not the environment file. Remove it."),
+        ("ln -s .env {}", "{} cannot be read (Too many levels of symbolic links). Put it there"),
+        # What is missing is something else then.
+        ("touch {}.real; ln -s .env.real {}", "there is no Compose file"),
+    ],
+)
+def test_what_environment_file_there_is(tmp_path: Path, script: str, said: str) -> None:
+    path = tmp_path / ".env"
+    subprocess.run(script.format(path, path), shell=True, check=True)
+    variables = {"application_project_src": str(tmp_path), "application_compose": {}}
+    done = play_roles(tmp_path, ["preflight"], {"host": variables})
+    assert done.returncode != 0
+    assert said.format(path) in " ".join(done.stdout.split()), done.stdout
