@@ -302,8 +302,12 @@ def main() -> int:
         every = [found for (_what, other), some in figures.items() for found in some if other == way]
         if every:
             print(row(way, "all", len(every), total(every), total(baseline) if baseline else None))
-    lost = sum(found.failed for (_what, way), found in totals.items() if way in LOSSLESS)
-    print(f"requests lost by handovers and rolling replacements: {lost}")
+    lossless = [found for (_what, way), found in totals.items() if way in LOSSLESS]
+    lost, asked = sum(found.failed for found in lossless), [found.requests for found in lossless]
+    print(
+        f"requests lost by handovers and rolling replacements: {lost} of {sum(asked)}, "
+        f"{min(asked, default=0)} or more for each change"
+    )
     for thread in threads:
         if thread.error is not None:
             print(f"stopped early on {thread.droplet.name}: {thread.error}", file=sys.stderr)
