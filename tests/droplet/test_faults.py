@@ -18,6 +18,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -49,23 +50,29 @@ TELL = f"docker exec wealth_coach_backend touch {TOLD}"
 class Fault(NamedTuple):
     """One fault.
 
+    What goes wrong while the run lives, it says; what ends it, the next one says, for there is nobody else to say it.
+
     :ivar make: a script on the droplet, before the run.
     :ivar undo: a script on the droplet, after it.
     :ivar says: what the message has to hold: the cause, and what to do.
+    :ivar next_says: what the next run has to say of it.
     :ivar at: the task at whose beginning ``strike`` is called.
     :ivar time: at which of its beginnings.
     :ivar away: the service may be away meanwhile, since the fault takes it away.
     :ivar stays: the value that the run sets is in force after it, though it fails.
+    :ivar untouched: the container of before the run is there after it.
     :ivar tag: the concern that the run is limited to.
     """
 
     make: str = ""
     undo: str = ""
     says: tuple[str, ...] = ()
+    next_says: tuple[str, ...] = ()
     at: str = ""
     time: int = 1
     strike: Callable[[Host, subprocess.Popen[str]], None] | None = None
     away: bool = False
+    untouched: bool = False
     tag: str = "env"
     fails: bool = True
     stays: bool = False
@@ -221,6 +228,8 @@ SLEEPS = "import time; time.sleep(600)"
 SOON: dict[str, Any] = {"deploy_health_timeout": 20}
 UNSAFE = r"THE OLD, POSSIBLY UNSAFE KEYS ARE IN FORCE AGAIN"
 AGAIN = r"[Rr]un again|run it again"
+# Of a run that is gone only the next one can say anything.
+TAKEN_OVER = (r"Took over the lock of .*: its process \d+ is gone", r"half done is completed or put back by this one")
 FAULTS: dict[str, Fault] = {
     # Before anything is changed.
     "git: an edit on the server conflicts with the update": Fault(
@@ -231,9 +240,15 @@ FAULTS: dict[str, Fault] = {
     ),
     ".env is gone": Fault(f"mv {ENV} {KEPT}", f"mv {KEPT} {ENV}", (r"There is no .*\.env", r"Put it there")),
     ".env is a directory": Fault(
-        f"mv {ENV} {KEPT}; mkdir {ENV}", f"rmdir {ENV}; mv {KEPT} {ENV}", (r"\.env", r"directory")
+        f"mv {ENV} {KEPT}; mkdir {ENV}",
+        f"rmdir {ENV}; mv {KEPT} {ENV}",
+        (r"\.env is a directory", r"Remove it\. Put it there"),
     ),
-    ".env cannot be read": Fault(f"mv {ENV} {KEPT}; ln -s .env {ENV}", f"rm {ENV}; mv {KEPT} {ENV}", (r"\.env",)),
+    ".env cannot be read": Fault(
+        f"mv {ENV} {KEPT}; ln -s .env {ENV}",
+        f"rm {ENV}; mv {KEPT} {ENV}",
+        (r"\.env cannot be read .*symbolic links", r"Put it there"),
+    ),
     ".env has a line that nobody can read": Fault(
         f"cp -p {ENV} {KEPT}; echo 'LOG_LEVEL=\"info' >> {ENV}",
         f"cat {KEPT} > {ENV}",
@@ -242,7 +257,7 @@ FAULTS: dict[str, Fault] = {
     "YAML is broken": Fault(
         f"cp -p {COMPOSE} {KEPT}; echo '  - [' >> {COMPOSE}",
         f"cat {KEPT} > {COMPOSE}",
-        (r"docker-compose\.yml:\d+",),
+        (r"docker-compose\.yml:\d+: not readable as YAML", r"Correct the YAML"),
     ),
     "no permission": Fault(
         "id joe >/dev/null 2>&1 || useradd --create-home --shell /bin/bash joe",
@@ -252,21 +267,23 @@ FAULTS: dict[str, Fault] = {
     "the disk is read-only": Fault(
         f"mount --bind {PROJECT} {PROJECT}; mount -o remount,ro,bind {PROJECT}",
         f"umount {PROJECT}",
-        (r"may not be changed",),
+        (r"mounted read-only", r"dmesg", rf"remount,rw {PROJECT}"),
     ),
     "the disk is nearly full": Fault(
         variables={"preflight_minimum_free_mb": 10**9}, says=(r"MB left", r"Free some space")
     ),
     "the disk is full": Fault(
         **small(PROJECT, "size=400k"),
-        says=(r"[Nn]o space left",),
+        says=(rf"{ENV}: .*[Nn]o space left", r"Free some space"),
         variables={"preflight_minimum_free_mb": 0, "production_env_backup": True},
     ),
-    "the disk of the state is full": Fault(**small(STATE, "size=64k"), says=(r"[Nn]o space left", STATE)),
+    "the disk of the state is full": Fault(
+        **small(STATE, "size=64k"), says=(rf"{STATE}/.*[Nn]o space left", r"Free some space")
+    ),
     "the state is out of inodes": Fault(
         f"mkdir -p {STATE}; mount -t tmpfs -o nr_inodes=3 tmpfs {STATE}",
         f"umount {STATE}",
-        (r"[Nn]o space left", STATE),
+        (rf"{STATE}/.*[Nn]o space left", r"df -i"),
     ),
     "a clock went back": Fault(
         f"cd {STATE}; sed -i 's/\"20[0-9][0-9]-/\"2099-/g' */journal.jsonl */committed.json */snapshots/*/*.json",
@@ -357,6 +374,7 @@ FAULTS: dict[str, Fault] = {
         away=True,
         stays=True,
     ),
+    # What was in force before serves all the time, though with the old value: nobody takes it away without need.
     "it never listens as the files say, with a copy beside": Fault(
         **MISTYPED,
         says=(
@@ -366,7 +384,39 @@ FAULTS: dict[str, Fault] = {
             AGAIN,
         ),
         variables={**SOON, "deploy_keep_variables": ["FAULT"]},
+        untouched=True,
     ),
+    **{
+        f"the new value does not work, {how}": Fault(
+            f"""
+            cd {PROJECT}; cp -p {MAIN} {KEPT}
+            works=$(sed -n 's/^FAULT=//p' {ENV})
+            echo "import os, time; os.environ.get('FAULT') == '$works' or time.sleep(600)" >> {MAIN}
+            docker compose --progress quiet up -d --build backend
+            until curl -sf -m 2 -o /dev/null http://127.0.0.1:8000/api/v1/health; do sleep 1; done
+            {edited}
+            """,
+            f"{undone}; cat {KEPT} > {MAIN}",
+            (
+                r"did not answer .* within 20 s",
+                r"What runs now: what ran before\. Everything was put back",
+                UNSAFE,
+                AGAIN,
+            ),
+            variables={**SOON, "deploy_keep_variables": ["FAULT"]},
+            # To make it takes the service away, and the run does not.
+            away=True,
+            untouched=True,
+        )
+        for how, edited, undone in (
+            ("with a copy beside", "", ":"),
+            (
+                "where the files had been edited",
+                f"sed -i 's/^  backend:/&\\n    labels: {{edited: yes}}/' {COMPOSE}",
+                f"sed -i '/^    labels: {{edited: yes}}$/d' {COMPOSE}",
+            ),
+        )
+    },
     "it never listens as the files say, of a run that was killed and of the next": Fault(
         **MISTYPED,
         says=(
@@ -491,7 +541,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "the engine is stopped in the middle": Fault(
         undo="systemctl start docker.socket docker",
-        says=(r"[Dd]ocker|engine",),
+        says=(r"engine does not answer, so nothing is known", r"systemctl start docker", r"THE WAY BACK FAILED", AGAIN),
         at="Start a copy of what the service is going to be",
         strike=on_droplet("systemctl stop docker.socket docker"),
         away=True,
@@ -522,7 +572,7 @@ FAULTS: dict[str, Fault] = {
         says=(r"THE WAY BACK FAILED AS WELL", r"Connections are served by wealth_coach_backend-handover-", AGAIN),
     ),
     **{
-        f"the run is killed: {task}": Fault(at=task, strike=kill)
+        f"the run is killed: {task}": Fault(at=task, strike=kill, next_says=TAKEN_OVER)
         for task in (
             "Keep the present state",
             "Set the production settings",
@@ -534,7 +584,9 @@ FAULTS: dict[str, Fault] = {
         )
     },
     **{
-        f"the way back is killed: {task}": Fault(**edit(MAIN, SLEEPS), at=task, strike=kill, variables=SOON)
+        f"the way back is killed: {task}": Fault(
+            **edit(MAIN, SLEEPS), next_says=TAKEN_OVER, at=task, strike=kill, variables=SOON
+        )
         for task in (
             "Put the files of the snapshot back",
             "Recreate the service from the files, unless its container is there",
@@ -545,6 +597,7 @@ FAULTS: dict[str, Fault] = {
     "the way back is killed after a recreate": Fault(
         f"cp -p {ROUTES} {KEPT}; {LIES}",
         f"cat {KEPT} > {ROUTES}",
+        next_says=TAKEN_OVER,
         at="Close the transaction with the state that was restored",
         strike=kill,
         variables={**SOON, "deploy_strategy": "recreate"},
@@ -595,10 +648,35 @@ class Round:
                 return False
             time.sleep(0.5)
 
+    def status(self, key: str) -> int:
+        """What the application answers to somebody with this key."""
+        request = urllib.request.Request(f"{self.droplet.url}/api/v1/search?q=saving", headers={"X-API-Key": key})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
     def env(self) -> str:
         """The environment file without the lines that the runs change, and that stay changed: a new secret does."""
         lines = self.droplet.sh(f"cat {ENV}").splitlines(keepends=True)
         return "".join(line for line in lines if not line.startswith(("FAULT=", "JWT_SECRET_KEY=")))
+
+    def files(self) -> str:
+        """What else there is in the project, but for git's own and backups: permissions, owner, content."""
+        those = "-name .git -prune -o -not -path './.env*'"
+        return self.droplet.sh(f"""
+            cd {PROJECT}; find . {those} -printf '%p %y %m %U %G %l\\n' | sort
+            find . {those} -type f -print0 | sort -z | xargs -0 sha256sum
+        """)
+
+    def secrets(self) -> set[str]:
+        """What is secret in the environment file at this moment."""
+        return set(SECRET.findall(self.droplet.sh(f"cat {ENV}")))
+
+    def container(self) -> str:
+        """Which container the service has."""
+        return self.droplet.sh("docker ps -aq --filter name=^wealth_coach_backend$")
 
     def live(self) -> str:
         """The environment of the container."""
@@ -640,13 +718,14 @@ def repair(droplet: Host) -> None:
 def test_fault(droplet: Host, name: str, figure: Callable[[str], None]) -> None:
     fault, this = FAULTS[name], Round(droplet)
     repair(droplet)
-    before = this.env()
+    before, files = this.env(), this.files()
     owner = droplet.sh(f"stat -c '%a %u %g' {ENV}")
-    secrets = set(SECRET.findall(before))
+    secrets = this.secrets()
     assert secrets
     load = None if fault.away else droplet.load(rate=10, seconds=600)
     try:
         droplet.sh(fault.make)
+        container = this.container()
         status, output = this.run(fault)
     finally:
         droplet.sh(fault.undo, check=False)
@@ -656,19 +735,26 @@ def test_fault(droplet: Host, name: str, figure: Callable[[str], None]) -> None:
     SAID.clear()
     for text in fault.says:
         assert re.search(text, output), f"it does not say {text}:\n{output[-3000:]}"
-    assert not [secret for secret in secrets if secret in output]
     assert this.answers(90 if fault.away else 0), "the service does not answer"
     assert asked["failed"] == 0, asked
     assert this.env() == before
+    assert this.files() == files
+    assert this.container() == container or not fault.untouched
     if fault.stays:
         assert f'"FAULT={this.wanted}"' in this.live()
         assert "transaction.json" not in this.left_behind()
     assert droplet.sh(f"stat -c '%a %u %g' {ENV}") == owner
-    status, output = this.run(Fault(tag=fault.tag))
-    assert status == 0, output[-3000:]
+    # One that this run has made as well.
+    secrets |= this.secrets()
+    status, again = this.run(Fault(tag=fault.tag))
+    assert status == 0, again[-3000:]
+    for text in fault.next_says:
+        assert re.search(text, again), f"the next run does not say {text}:\n{again[-3000:]}"
+    assert not [secret for secret in secrets | this.secrets() if secret in output + again]
     assert this.answers(0)
     if fault.tag == "env":
         assert f'"FAULT={this.wanted}"' in this.live()
+        assert (this.env(), this.files()) == (before, files)
     assert this.left_behind() == ""
     passed.append(name)
     figure(f"faults: {len(passed)} of {len(FAULTS)} ({name})")
@@ -689,3 +775,39 @@ def test_workers_that_are_changed_while_they_serve_leave_nothing_of_a_killed_run
     assert droplet.sh("docker inspect wealth_coach_backend -f '{{.Id}}'") == identity
     assert this.answers(0)
     assert this.left_behind() == ""
+
+
+@pytest.mark.parametrize(
+    ("works_with_the_new_one", "says", "answer"),
+    [(True, r"What runs now: what ran before, with the new values of .*VALID_API_KEYS", 401), (False, UNSAFE, 200)],
+)
+def test_an_old_key_is_taken_after_a_failure_only_where_nothing_else_works(
+    droplet: Host, works_with_the_new_one: bool, says: str, answer: int
+) -> None:
+    repair(droplet)
+    droplet.sh(f"cp -p {ENV} {KEPT}.env; cp -p {MAIN} {KEPT}")
+    this, old = Round(droplet), "dev-key-that-is-old"
+    deploy = f"""
+        cd {PROJECT}; docker compose --progress quiet up -d --build backend
+        until curl -sf -m 2 -o /dev/null http://127.0.0.1:8000/api/v1/health; do sleep 1; done
+    """
+    needs_old = f"import os, time; '{old}' in os.environ['VALID_API_KEYS'] or time.sleep(600)"
+    before, after = ("", SLEEPS) if works_with_the_new_one else (needs_old, "")
+    try:
+        droplet.sh(f"""
+            sed -i "s/^VALID_API_KEYS=.*/VALID_API_KEYS='[\\"{old}\\"]'/" {ENV}
+            echo "{before}" >> {MAIN}
+            {deploy}
+            echo "{after}" >> {MAIN}
+        """)
+        assert this.status(old) == 200
+        status, output = this.run(Fault(tag="keys", variables={**SOON, "api_keys_mobile_config": ""}))
+        assert status != 0, output[-3000:]
+        assert re.search(says, output), output[-3000:]
+        assert this.status(old) == answer
+        assert (old in droplet.sh(f"cat {ENV}")) is (answer == 200)
+        [in_force] = re.findall(r"^VALID_API_KEYS=.*?([A-Za-z0-9_-]{12,})", droplet.sh(f"cat {ENV}"), re.MULTILINE)
+        assert this.status(in_force) == 200
+        assert old not in output and in_force not in output
+    finally:
+        droplet.sh(f"cat {KEPT} > {MAIN}; cat {KEPT}.env > {ENV}; {deploy}")

@@ -22,6 +22,7 @@ PLUGIN = "/usr/local/lib/docker/cli-plugins/docker-compose"
 # What has to be deployed, and how it was started.
 STARTS = {
     "one file": ([], ""),
+    "one file and its override": ([], ""),
     "two files with -f": (["-f", "base.yml", "-f", "prod.yml"], ""),
     "a name with -p": (["-p", "shop-prod"], ""),
     "two files, a name": (["-f", "base.yml", "-f", "prod.yml", "-p", "shop-prod"], ""),
@@ -40,7 +41,10 @@ def write(droplet: Host, start: str, generation: int) -> None:
     override = {"services": {"web": {"environment": {"GENERATION": str(generation)}}}}
     droplet.write(f"{PROJECT}/prod.yml", yaml.safe_dump(override))
     if "files" not in start:
-        web["environment"] = {"GENERATION": str(generation)}
+        if "override" in start:
+            droplet.write(f"{PROJECT}/compose.override.yml", yaml.safe_dump(override))
+        else:
+            web["environment"] = {"GENERATION": str(generation)}
         droplet.write(f"{PROJECT}/compose.yml", yaml.safe_dump({"services": {"web": web}}))
     droplet.write(f"{PROJECT}/.env", f"LEVEL=info\n{STARTS[start][1]}")
 

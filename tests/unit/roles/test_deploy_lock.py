@@ -268,11 +268,7 @@ def test_a_host_that_fails_stops_the_others_and_frees_its_project(fleet: Fleet, 
         assert fleet.journal("b")[-1] == ("run ended", "failed")
 
 
-SHIPPED = Path(__file__).resolve().parents[3] / "playbooks"
-SERIAL = sorted(path.stem for path in SHIPPED.glob("*.yml") if "serial" in yaml.safe_load(path.read_text())[0])
-
-
-@pytest.mark.parametrize("name", SERIAL)
+@pytest.mark.parametrize("name", ["apply", "retire_keys", "rollback", "rotate_keys", "tune_workers"])
 def test_the_first_host_of_a_playbook_is_its_canary(fleet: Fleet, name: str) -> None:
     """Where there is no application it fails before its first change."""
     playbook = f"composeops.hotfix.{name}"
@@ -281,7 +277,7 @@ def test_the_first_host_of_a_playbook_is_its_canary(fleet: Fleet, name: str) -> 
         code, output = fleet.run("--limit", "a,b,c", playbook=playbook, ansible_become=False, **variables)
         assert code == 2, output
         recap = output.partition("PLAY RECAP")[2]
-        return [host for host in ("a", "b", "c") if re.search(rf" {host} : .*? failed=[1-9]", recap)]
+        return [host for host in ("a", "b", "c") if re.search(rf" {host} : \S+ changed=0 \S+ failed=[1-9]", recap)]
 
     assert failed() == ["a"]
     assert failed(hotfix_serial="100%") == ["a", "b", "c"]
