@@ -228,6 +228,12 @@ SLEEPS = "import time; time.sleep(600)"
 SOON: dict[str, Any] = {"deploy_health_timeout": 20}
 UNSAFE = r"THE OLD, POSSIBLY UNSAFE KEYS ARE IN FORCE AGAIN"
 AGAIN = r"[Rr]un again|run it again"
+OLD_KEYS = (
+    r"did not answer .* within 20 s",
+    r"What runs now: what ran before\. Everything was put back",
+    UNSAFE,
+    AGAIN,
+)
 # Of a run that is gone only the next one can say anything.
 TAKEN_OVER = (r"Took over the lock of .*: its process \d+ is gone", r"half done is completed or put back by this one")
 FAULTS: dict[str, Fault] = {
@@ -377,12 +383,7 @@ FAULTS: dict[str, Fault] = {
     # What was in force before serves all the time, though with the old value: nobody takes it away without need.
     "it never listens as the files say, with a copy beside": Fault(
         **MISTYPED,
-        says=(
-            r"did not answer .* within 20 s",
-            r"What runs now: what ran before\. Everything was put back",
-            UNSAFE,
-            AGAIN,
-        ),
+        says=OLD_KEYS,
         variables={**SOON, "deploy_keep_variables": ["FAULT"]},
         untouched=True,
     ),
@@ -397,12 +398,7 @@ FAULTS: dict[str, Fault] = {
             {edited}
             """,
             f"{undone}; cat {KEPT} > {MAIN}",
-            (
-                r"did not answer .* within 20 s",
-                r"What runs now: what ran before\. Everything was put back",
-                UNSAFE,
-                AGAIN,
-            ),
+            OLD_KEYS,
             variables={**SOON, "deploy_keep_variables": ["FAULT"]},
             # To make it takes the service away, and the run does not.
             away=True,
