@@ -546,10 +546,15 @@ FAULTS: dict[str, Fault] = {
         at="Recreate the service if it differs from its files",
         strike=on_droplet("systemctl kill --signal KILL docker; sleep 1"),
         undo="systemctl reset-failed docker; systemctl start docker.socket docker",
+        says=(r"did not answer|engine does not answer", r"What runs now|THE WAY BACK FAILED", AGAIN),
         away=True,
     ),
     "the host reboots while a copy serves": Fault(
-        at="Recreate the service if it differs from its files", strike=reboot, away=True
+        at="Recreate the service if it differs from its files",
+        strike=reboot,
+        says=(r"UNREACHABLE", r"Make sure this host can be reached"),
+        next_says=TAKEN_OVER,
+        away=True,
     ),
     "the connection is cut": Fault(
         at="Recreate the service if it differs from its files",
@@ -558,7 +563,8 @@ FAULTS: dict[str, Fault] = {
             "for i in $(seq 200); do pgrep -f 'compose .*up --detach' >&2 && break; sleep 0.05; done; "
             "pkill -KILL -f 'sshd(-session)?: root@notty' || pkill -KILL sshd-session"
         ),
-        says=(r"UNREACHABLE|closed|Shared connection",),
+        says=(r"UNREACHABLE", r"Make sure this host can be reached"),
+        next_says=TAKEN_OVER,
     ),
     # Neither the new container nor the old one can be started: the copy is all that there is.
     "the port is taken while a copy serves": Fault(
