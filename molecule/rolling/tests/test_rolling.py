@@ -6,16 +6,22 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from host import kill_run
 
 PROJECT = "/opt/wealth-coach-ai"
 BACKEND = "wealth-coach-ai-backend-1"
 PROXY = "wealth-coach-ai-proxy-1"
 CHECKOUT = Path(__file__).resolve().parents[3]
 APPLY = ["ansible-playbook", "composeops.hotfix.apply", "--tags=env", f"-e@{CHECKOUT}/droplet/hotfix.yml", "-e"]
+
+LEAD = "Lead the proxy to it, and take the old one away when its connections are over"
+# The module that is at work on the droplet at this moment, which a run that is killed leaves behind.
+MODULE = "pkill -KILL --full --exact '[^ ]*/python3[.0-9]*'"
 
 # Those that ask for no host would run last, and the order is that of an operator.
 pytestmark = pytest.mark.usefixtures("host")
@@ -121,3 +127,34 @@ def test_what_does_not_differ_is_left_alone_where_it_could_only_be_recreated(hos
         run(state, *APPLY, json.dumps({"deploy_shared_volumes": []}))
     assert set(answers) == {200}, answers
     assert containers(host) == was
+
+
+@pytest.mark.parametrize(
+    ("task", "late"),
+    [
+        ("Start a new container beside the old one", (2, "true")),
+        (LEAD, (0.5, MODULE)),
+        (LEAD, (1.5, MODULE)),
+    ],
+)
+def test_a_run_that_is_killed_loses_no_request_and_the_next_one_completes_it(
+    host: Any, state: Path, api: Any, task: str, late: tuple[float, str]
+) -> None:
+    was, value = containers(host), f"KILLED={time.time_ns()}"
+    host.check_output(f"echo {value} >> {PROJECT}/.env")
+    with api.asked("/api/v1/health") as answers:
+        command = [APPLY[0], "-i", f"{state}/inventory", *APPLY[1:], "{}"]
+        killed = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        assert killed.stdout is not None
+        assert any(line.startswith(f"TASK [composeops.hotfix.deploy : {task}]") for line in killed.stdout)
+        time.sleep(late[0])
+        kill_run(killed)
+        print(host.run(late[1]))
+        killed.communicate()
+        run(state, *APPLY, "{}")
+    assert set(answers) == {200}, answers
+    now = containers(host)
+    assert len(now) == len(was) and len(set(now.values()) - set(was.values())) == 1
+    [backend] = set(now.values()) - set(was.values())
+    assert value in inspect(host, backend)["Config"]["Env"]
+    assert "composeops" not in rules(host)
