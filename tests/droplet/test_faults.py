@@ -248,7 +248,7 @@ FAULTS: dict[str, Fault] = {
     ".env is a directory": Fault(
         f"mv {ENV} {KEPT}; mkdir {ENV}",
         f"rmdir {ENV}; mv {KEPT} {ENV}",
-        (r"\.env is a directory", r"Remove it\. Put it there"),
+        (r"\.env is a directory", r"Move it away\. Put it there"),
     ),
     ".env cannot be read": Fault(
         f"mv {ENV} {KEPT}; ln -s .env {ENV}",

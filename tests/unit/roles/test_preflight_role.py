@@ -44,8 +44,8 @@ def test_what_compose_there_is(tmp_path: Path, standalone: str, said: str) -> No
     [
         ("true", "There is no {} on host. Put it there, or say with application_env_file"),
         ("ln -s gone {}", "There is no {} on host. Put it there"),
-        ("mkdir {}", "{} is a directory, not the environment file. Remove it. Put it there"),
-        ("mkfifo {}", "{} is no regular file, not the environment file. Remove it."),
+        ("mkdir {}", "{} is a directory, not the environment file. Move it away. Put it there"),
+        ("mkfifo {}", "{} is no regular file, not the environment file. Move it away."),
         ("ln -s .env {}", "{} cannot be read (Too many levels of symbolic links). Put it there"),
         # What is missing is something else then.
         ("touch {}.real; ln -s .env.real {}", "there is no Compose file"),
