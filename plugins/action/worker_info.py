@@ -9,10 +9,8 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.composeops.hotfix.plugins.module_utils._watch_progress import Progress, running
+from ansible_collections.composeops.hotfix.plugins.module_utils._watch_progress import STEP, Progress, running
 
-# Seconds between two lines: the runbook's `watch -n 10`.
-STEP = 10.0
 # Seconds beyond the watch that the module may take to look at everything else.
 GRACE = 300
 

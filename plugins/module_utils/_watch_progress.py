@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What to say from time to time while workers are watched."""
+"""What to say from time to time while workers are watched, or health is waited for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+# Seconds between two lines: the runbook's `watch -n 10`.
+STEP = 10.0
 
 
 def running(found: Mapping[str, Any]) -> bool:
@@ -46,3 +49,38 @@ class Progress:
         replaced = len(self._seen) - self._first
         workers = f"{len(pids)} worker{'' if len(pids) == 1 else 's'}"
         return f"{workers}, {replaced or 'none'} replaced"
+
+
+class HealthProgress:
+    """Lines about an application that is waited for: each new answer, and the same one again from time to time.
+
+    :param host: its name in the inventory.
+    """
+
+    # Characters of an answer that one line shows.
+    WIDTH = 100
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._began: float | None = None
+        self._said: tuple[float, str] | None = None
+
+    def line(self, now: float, found: Mapping[str, Any]) -> str | None:
+        """One line, or None where there is nothing new to say.
+
+        :param now: seconds of a clock that only goes on.
+        :param found: the result of the module ``health_probe``.
+        """
+        if self._began is None:
+            self._began = now
+        if found["healthy"]:
+            return None
+        words = " ".join(found["answer"].split())
+        if len(words) > self.WIDTH:
+            words = words[: self.WIDTH - 1] + "…"
+        if found["status"]:
+            words = f"status {found['status']}, {words or 'without a body'}"
+        if self._said is not None and self._said[1] == words and now - self._said[0] < STEP:
+            return None
+        self._said = now, words
+        return f"  {self._host}: not healthy after {now - self._began:3.0f} s: {words}"

@@ -42,6 +42,7 @@ options:
     type: bool
     default: true
 notes:
+  - In a task with C(until) each new answer is shown when it comes, and the same one again every ten seconds.
   - With O(container_port), O(container) or O(project_src) and O(service) say which container is asked.
   - O(container), or O(project_src) and O(service), say whose secrets are masked; without them only what looks like a
     secret is.

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long the role deploy waits for a healthy answer."""
+"""How long the role deploy waits for a healthy answer, and what it says meanwhile."""
 
 from __future__ import annotations
 
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from role_play import play_roles
 
@@ -29,3 +31,39 @@ def test_the_start_period_of_the_service_comes_before_the_time_to_answer(tmp_pat
     ]
     done = play_roles(tmp_path, parts, hosts)
     assert done.returncode == 0, done.stdout
+
+
+class Application(BaseHTTPRequestHandler):
+    """Gives one answer after the other, and the last one again and again."""
+
+    answers: ClassVar[list[tuple[int, str]]] = []
+
+    def do_GET(self) -> None:
+        status, body = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_arguments: Any) -> None:
+        """Keep quiet."""
+
+
+def test_while_it_waits_it_says_what_is_answered(tmp_path: Path) -> None:
+    refused = (503, '{"detail": "postgresql://app:s3cret@db/app refused"}')
+    Application.answers = [refused, refused, (200, '{"status": "starting"}'), (200, '{"status": "healthy"}')]
+    server = HTTPServer(("127.0.0.1", 0), Application)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    ask = {"url": f"http://127.0.0.1:{server.server_port}/health", "body": {"status": "healthy"}}
+    until = {"register": "health", "until": "health.healthy", "retries": 5, "delay": 0}
+    try:
+        # The first one is asked once: there is nothing to wait for.
+        parts = [{"composeops.hotfix.health_probe": ask}, {"composeops.hotfix.health_probe": ask, **until}]
+        done = play_roles(tmp_path, parts, {"web1": {}})
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert done.returncode == 0, done.stdout
+    said = [line for line in done.stdout.splitlines() if "not healthy" in line]
+    assert len(said) == 2, done.stdout
+    assert said[0].startswith("  web1: not healthy after   0 s: status 503, ") and "s3cret" not in done.stdout
+    assert said[1].endswith('s: status 200, {"status": "starting"}')

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lines that are shown while workers are watched."""
+"""The lines that are shown while workers are watched, or health is waited for."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from ansible_collections.composeops.hotfix.plugins.module_utils._watch_progress import Progress
+from ansible_collections.composeops.hotfix.plugins.module_utils._watch_progress import HealthProgress, Progress
 
 
 def running(*pids: int, status: str = "running") -> dict[str, Any]:
@@ -36,3 +36,25 @@ def test_what_keeps_workers_from_being_seen_is_said(found: dict[str, Any], said:
     line = Progress("droplet", 300).line(290, found)
     assert line == f"  droplet: watched 290 of 300 s: {said}"
     assert len(line) <= 80
+
+
+def answered(status: int, answer: str, healthy: bool = False) -> dict[str, Any]:
+    return {"healthy": healthy, "status": status, "answer": answer}
+
+
+def test_an_answer_is_shown_when_it_is_new_and_again_after_a_while() -> None:
+    progress = HealthProgress("droplet")
+    refused = answered(0, "no answer: Connection refused")
+    assert progress.line(100, refused) == "  droplet: not healthy after   0 s: no answer: Connection refused"
+    assert progress.line(109.9, refused) is None
+    assert progress.line(110, refused) == "  droplet: not healthy after  10 s: no answer: Connection refused"
+    starting = answered(503, '{"status":\n "starting"}')
+    assert progress.line(112, starting) == '  droplet: not healthy after  12 s: status 503, {"status": "starting"}'
+    assert progress.line(114, refused) is not None
+    assert progress.line(116, answered(200, '{"status": "healthy"}', healthy=True)) is None
+
+
+def test_an_answer_takes_one_line() -> None:
+    line = HealthProgress("droplet").line(0, answered(502, "<html>\n<body>\n" * 100))
+    assert line is not None and "\n" not in line and len(line) < 160 and line.endswith("…")
+    assert str(HealthProgress("droplet").line(0, answered(500, ""))).endswith("status 500, without a body")
