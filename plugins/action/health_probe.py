@@ -5,20 +5,21 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.composeops.hotfix.plugins.module_utils._watch_progress import HealthProgress
 
 
 class ActionModule(ActionBase):
-    """Runs the module; one object does all the tries of a task with ``until``."""
+    """Runs the module, and compares its answer with those of the tries before."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _supports_async = True
 
-    _progress: HealthProgress | None = None
+    # By task and host: each try has an object of its own, in one process.
+    _waits: ClassVar[dict[tuple[str, str], HealthProgress]] = {}
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
@@ -26,8 +27,9 @@ class ActionModule(ActionBase):
         wrap = bool(self._task.async_val) and not self._connection.has_native_async
         result: dict[str, Any] = self._execute_module(task_vars=variables, wrap_async=wrap)
         if self._task.until and "healthy" in result:
-            self._progress = self._progress or HealthProgress(str(variables.get("inventory_hostname", "")))
-            line = self._progress.line(time.monotonic(), result)
+            host = str(variables.get("inventory_hostname", ""))
+            progress = self._waits.setdefault((self._task._uuid, host), HealthProgress(host))
+            line = progress.line(time.monotonic(), result)
             if line:
                 self._display.display(line)
         return result
