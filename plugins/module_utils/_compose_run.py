@@ -70,6 +70,12 @@ def made(docker: Docker, project: Project, files: Sequence[str], request: Reques
     return {name: result.stdout.split() for name, result in listed.items()}
 
 
+def running(docker: Docker, project: Project, files: Sequence[str], request: Request) -> set[str]:
+    """The IDs of the containers that run of the services that are to be started."""
+    names = request.services if request.state == "present" else ()
+    return {found for name in names for found in docker.find(project.project_src, name, files=files, all=False)}
+
+
 def carry_out(docker: Docker, project: Project, files: Sequence[str], request: Request, timeout: float) -> None:
     """Have Compose do it.
 

@@ -30,6 +30,7 @@ MISSING: dict[str, Any] = {
     "environment_list": {},
     "source": None,
     "outdated": None,
+    "publishers": None,
     "copied_in": None,
 }
 
@@ -54,6 +55,7 @@ def facts(docker: Docker, inspect: Mapping[str, Any]) -> dict[str, Any]:
         **fingerprints(variables),
         "source": None,
         "outdated": None,
+        "publishers": None,
         "copied_in": None,
     }
 

@@ -120,7 +120,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
-from ansible_collections.composeops.hotfix.plugins.module_utils._compose_run import Request, answer, carry_out, made
+from ansible_collections.composeops.hotfix.plugins.module_utils._compose_run import (
+    Request,
+    answer,
+    carry_out,
+    made,
+    running,
+)
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._lock import at_work_on
@@ -151,13 +157,15 @@ def run(options: dict[str, Any]) -> dict[str, Any]:
     if not options["services"] and not is_down:
         raise HotfixError("services is empty", remedy="Name the services that are meant")
     request = Request(**{name: options[name] for name in Request._fields})
-    before = made(docker, project, files, request)
+    before, ran = made(docker, project, files, request), running(docker, project, files, request)
     with at_work_on(options["state_dir"], options["project_src"], "compose_up") as step:
         step.action, step.words["service"] = request.action, ", ".join(request.services)
         carry_out(docker, project, files, request, options["timeout"])
         after = made(docker, project, files, request)
-        step.result = "unchanged" if before == after else "changed"
-    return {"changed": before != after, "before": before, "after": after}
+        # A container that is started stays the one that it is.
+        changed = before != after or bool(running(docker, project, files, request) - ran)
+        step.result = "changed" if changed else "unchanged"
+    return {"changed": changed, "before": before, "after": after}
 
 
 def main() -> None:

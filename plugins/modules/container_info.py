@@ -35,6 +35,11 @@ options:
         O(project_src).
     type: bool
     default: false
+  published_at:
+    description:
+      - A TCP port of the host. Look which containers of the project are made to publish it (RV(publishers)), such as a
+        proxy in front of the service. Needs O(project_src).
+    type: int
 requirements:
   - Docker Engine 20.10 or newer
 extends_documentation_fragment:
@@ -264,12 +269,30 @@ copied_in:
       as they are. M(composeops.hotfix.container_restore) cannot know of them. Null as RV(outdated).
   type: bool
   returned: success
+publishers:
+  description:
+    - The containers of the project that are made to publish O(published_at), whether they run or not.
+    - Null without O(published_at).
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    service:
+      description: Name of the Compose service.
+      type: str
+    name:
+      description: The container's name.
+      type: str
+    status:
+      description: As RV(container.status).
+      type: str
+  sample: [{service: proxy, name: wealth-coach-ai-proxy-1, status: exited}]
 """
 
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.composeops.hotfix.plugins.module_utils import _made_with
+from ansible_collections.composeops.hotfix.plugins.module_utils import _container, _made_with
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._container_facts import MISSING, facts
@@ -299,6 +322,21 @@ def compared(docker: Docker, options: dict[str, Any], inspect: dict[str, Any]) -
         return {}
 
 
+def publishers(docker: Docker, options: dict[str, Any]) -> list[dict[str, str]]:
+    """The containers of the project that are made to publish a port of the host."""
+    if not options["project_src"]:
+        raise HotfixError("published_at is asked without a project", remedy="Name project_src and service")
+    wanted = (options["published_at"], "tcp")
+    found = []
+    for identity in docker.find(options["project_src"], files=options["files"] or ()):
+        data = docker.lookup(identity)
+        # It may be gone by now.
+        if data and wanted in {(port.host_port, port.protocol) for port in _container.published_ports(data)}:
+            service, status = _container.compose_labels(data).service, data["State"]["Status"]
+            found.append({"service": service, "name": data["Name"].lstrip("/"), "status": status})
+    return found
+
+
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
@@ -307,6 +345,7 @@ def main() -> None:
             "required": {"type": "bool", "default": False},
             "source": {"type": "bool", "default": False},
             "outdated": {"type": "bool", "default": False},
+            "published_at": {"type": "int"},
         },
         **REQUIRED,
         supports_check_mode=True,
@@ -321,6 +360,8 @@ def main() -> None:
             result["source"] = mounted_source(inspect)
         if inspect and options["outdated"]:
             result |= compared(docker, options, inspect)
+        if options["published_at"] is not None:
+            result["publishers"] = publishers(docker, options)
     except HotfixError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)

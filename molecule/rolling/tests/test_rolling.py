@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ PROXY = "wealth-coach-ai-proxy-1"
 CHECKOUT = Path(__file__).resolve().parents[3]
 APPLY = ["ansible-playbook", "composeops.hotfix.apply", "--tags=env", f"-e@{CHECKOUT}/droplet/hotfix.yml", "-e"]
 
+START = "Start a new container beside the old one"
 LEAD = "Lead the proxy to it, and take the old one away when its connections are over"
 # The module that is at work on the droplet at this moment, which a run that is killed leaves behind.
 MODULE = "pkill -KILL --full --exact '[^ ]*/python3[.0-9]*'"
@@ -129,32 +132,55 @@ def test_what_does_not_differ_is_left_alone_where_it_could_only_be_recreated(hos
     assert containers(host) == was
 
 
-@pytest.mark.parametrize(
-    ("task", "late"),
-    [
-        ("Start a new container beside the old one", (2, "true")),
-        (LEAD, (0.5, MODULE)),
-        (LEAD, (1.5, MODULE)),
-    ],
-)
+@contextlib.contextmanager
+def started(state: Path, task: str) -> Iterator[subprocess.Popen[str]]:
+    """A run of ``apply`` that has come to a task of the role deploy."""
+    command = [APPLY[0], "-i", f"{state}/inventory", *APPLY[1:], "{}"]
+    running = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    with running:
+        assert running.stdout is not None
+        assert any(line.startswith(f"TASK [composeops.hotfix.deploy : {task}]") for line in running.stdout)
+        yield running
+
+
+def replaced(host: Any, was: dict[str, str], value: str) -> bool:
+    """Whether one container has taken the place of another, has the value, and nothing else is left."""
+    now = containers(host)
+    new = set(now.values()) - set(was.values())
+    assert len(now) == len(was) and len(new) == 1, (was, now)
+    assert "composeops" not in rules(host)
+    return value in inspect(host, new.pop())["Config"]["Env"]
+
+
+@pytest.mark.parametrize(("task", "late"), [(START, (2, "true")), (LEAD, (0.5, MODULE)), (LEAD, (1.5, MODULE))])
 def test_a_run_that_is_killed_loses_no_request_and_the_next_one_completes_it(
     host: Any, state: Path, api: Any, task: str, late: tuple[float, str]
 ) -> None:
     was, value = containers(host), f"KILLED={time.time_ns()}"
     host.check_output(f"echo {value} >> {PROJECT}/.env")
     with api.asked("/api/v1/health") as answers:
-        command = [APPLY[0], "-i", f"{state}/inventory", *APPLY[1:], "{}"]
-        killed = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, start_new_session=True)
-        assert killed.stdout is not None
-        assert any(line.startswith(f"TASK [composeops.hotfix.deploy : {task}]") for line in killed.stdout)
-        time.sleep(late[0])
-        kill_run(killed)
-        print(host.run(late[1]))
-        killed.communicate()
+        with started(state, task) as running:
+            time.sleep(late[0])
+            kill_run(running)
+            print(host.run(late[1]))
+            running.communicate()
         run(state, *APPLY, "{}")
     assert set(answers) == {200}, answers
-    now = containers(host)
-    assert len(now) == len(was) and len(set(now.values()) - set(was.values())) == 1
-    [backend] = set(now.values()) - set(was.values())
-    assert value in inspect(host, backend)["Config"]["Env"]
-    assert "composeops" not in rules(host)
+    assert replaced(host, was, value)
+
+
+@pytest.mark.parametrize(("task", "late"), [(START, 2), (LEAD, 0.5)])
+def test_an_engine_that_is_killed_leaves_a_service_that_answers_and_the_next_run_completes_it(
+    host: Any, state: Path, api: Any, task: str, late: float
+) -> None:
+    was, value = containers(host), f"ENGINE_KILLED={time.time_ns()}"
+    host.check_output(f"echo {value} >> {PROJECT}/.env")
+    with started(state, task) as running:
+        time.sleep(late)
+        host.check_output("systemctl kill --signal KILL docker")
+        said, _errors = running.communicate()
+    # It has gone on or returned, as far as it had come.
+    assert api.get("/api/v1/health") == (200, '{"status":"healthy"}'), said
+    run(state, *APPLY, "{}")
+    assert api.get("/api/v1/health") == (200, '{"status":"healthy"}')
+    assert replaced(host, was, value)

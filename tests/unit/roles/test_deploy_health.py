@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long the role deploy waits for a healthy answer, and what it says meanwhile."""
+"""How long the role deploy waits for a healthy answer, what it says meanwhile, and what it starts before."""
 
 from __future__ import annotations
 
@@ -29,6 +29,36 @@ def test_the_start_period_of_the_service_comes_before_the_time_to_answer(tmp_pat
     parts = [
         {"ansible.builtin.include_vars": {"file": str(VARIABLES)}},
         {"ansible.builtin.assert": {"that": "deploy_health_seconds | float == wanted"}},
+    ]
+    done = play_roles(tmp_path, parts, hosts)
+    assert done.returncode == 0, done.stdout
+
+
+WEB, PROXY, OTHER = ({"service": name, "name": f"shop-{name}-1"} for name in ("web", "proxy", "other"))
+STOPPED, RUNNING = {"status": "exited"}, {"status": "running"}
+# What publishes the port of the address, and what of it is to be started.
+PUBLISHERS: list[tuple[list[dict[str, str]], list[str]]] = [
+    ([], []),
+    ([{**PROXY, **STOPPED}], ["proxy"]),
+    ([{**PROXY, **RUNNING}], []),
+    ([{**PROXY, "status": "restarting"}], []),
+    ([{**PROXY, **STOPPED}, {**OTHER, **RUNNING}], []),
+    ([{**PROXY, **STOPPED}, {**WEB, **RUNNING}], []),
+    ([{**PROXY, **STOPPED}, {**WEB, **STOPPED}], []),
+]
+
+
+def test_a_proxy_that_is_down_is_started_unless_another_one_is_meant(tmp_path: Path) -> None:
+    hosts = {
+        f"host{index}": {"application_service": "web", "deploy_up": {"publishers": publishers}, "wanted": wanted}
+        for index, (publishers, wanted) in enumerate(PUBLISHERS)
+    }
+    urls = {"http://127.0.0.1:8000": 8000, "https://shop.example": 443, "http://shop.example/": 80}
+    hosts |= {f"url{port}": {"application_url": url, "port": port} for url, port in urls.items()}
+    parts = [
+        {"ansible.builtin.include_vars": {"file": str(VARIABLES)}},
+        {"ansible.builtin.assert": {"that": "deploy_publishers_down == wanted"}, "when": "wanted is defined"},
+        {"ansible.builtin.assert": {"that": "deploy_url_port | int == port"}, "when": "port is defined"},
     ]
     done = play_roles(tmp_path, parts, hosts)
     assert done.returncode == 0, done.stdout

@@ -64,7 +64,10 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def docker(tmp_path: Path) -> Callable[..., dict[str, str]]:
-    """Makes a ``docker`` that lists one container more after each ``up``, and has ``compose`` do what is asked."""
+    """Makes a ``docker`` that lists a container once there is a file ``made``, and has ``compose`` do what is asked.
+
+    With a file ``stopped`` the container does not run.
+    """
 
     def make(compose: str) -> dict[str, str]:
         folder = tmp_path / "bin"
@@ -76,7 +79,8 @@ def docker(tmp_path: Path) -> Callable[..., dict[str, str]]:
             f'case "$*" in *"compose version"*) echo 2.40.3 ;;\n'
             f' compose*"config --format json"*) shift; exec {next(iter(BY_VERSION.values()))} "$@" ;;\n'
             f" compose*) shift; {compose} ;;\n"
-            f"  ps*) test ! -e {folder}/made || echo 1 ;;\n"
+            f"  ps*--all*) test ! -e {folder}/made || echo 1 ;;\n"
+            f"  ps*) test ! -e {folder}/made -o -e {folder}/stopped || echo 1 ;;\n"
             """  inspect*) echo '[{"Id": "1", "Name": "/x", "State": {"Running": true}, "HostConfig": {}, """
             """ "Config": {"Labels": """
             f"""{{"com.docker.compose.project.working_dir": "{tmp_path}/shop"}}}}}}]' ;;\n"""
@@ -109,6 +113,17 @@ def test_what_compose_is_asked(run_module: Run, project: Path, docker: Any, opti
     assert (result["before"]["backend"], result["after"]["backend"]) == ([], ["1"])
     assert run_module("compose_up", args, env=env)["changed"] is False
     assert calls(project.parent) == [f"compose --progress=quiet {words}"] * 2
+
+
+def test_a_container_that_is_started_is_a_change(run_module: Run, project: Path, docker: Any) -> None:
+    stopped = project.parent / "bin" / "stopped"
+    env = docker(f"rm -f {stopped}")
+    for name in ("made", "stopped"):
+        stopped.with_name(name).touch()
+    args = {"project_src": str(project), "services": ["backend"], "recreate": "never"}
+    result = run_module("compose_up", args, env=env)
+    assert result["changed"] is True and result["before"] == result["after"] == {"backend": ["1"]}
+    assert run_module("compose_up", args, env=env)["changed"] is False
 
 
 @pytest.mark.parametrize("recreate", ["auto", "never"])

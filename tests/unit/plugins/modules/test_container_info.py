@@ -117,7 +117,25 @@ def test_whether_its_files_would_make_another_one(service: Any) -> None:
     assert service.changes() == []
 
 
-def test_that_needs_its_project(engine: Any) -> None:
+def test_who_is_made_to_publish_a_port(service: Any) -> None:
+    service.start(Running=False, Status="exited")
+    path = service.programs / "inspect"
+    inspect = json.loads(path.read_text())
+    # As the engine shows a container that was stopped.
+    inspect[0]["HostConfig"]["PortBindings"] = {
+        "80/tcp": [{"HostIp": "", "HostPort": "8000"}],
+        "53/udp": [{"HostPort": "53"}],
+    }
+    inspect[0]["NetworkSettings"]["Ports"] = {}
+    path.write_text(json.dumps(inspect))
+    publisher = {"service": "web", "name": "shop-web-1", "status": "exited"}
+    assert service.run("container_info", published_at=8000)["publishers"] == [publisher]
+    assert service.run("container_info", published_at=53)["publishers"] == []
+    assert service.run("container_info")["publishers"] is None
+
+
+@pytest.mark.parametrize("question", [{"outdated": True}, {"published_at": 8000}])
+def test_that_needs_its_project(engine: Any, question: dict[str, Any]) -> None:
     engine.answers["top"] = {"stdout": UVICORN}
-    result = engine.run("container_info", container="shop-web-1", outdated=True, expect_failure=True)
+    result = engine.run("container_info", container="shop-web-1", expect_failure=True, **question)
     assert "Name project_src and service" in result["msg"]
