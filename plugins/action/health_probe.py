@@ -26,7 +26,7 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         wrap = bool(self._task.async_val) and not self._connection.has_native_async
         result: dict[str, Any] = self._execute_module(task_vars=variables, wrap_async=wrap)
-        if self._task.until and "healthy" in result:
+        if self._task.until and not self._task.no_log and "healthy" in result:
             host = str(variables.get("inventory_hostname", ""))
             progress = self._waits.setdefault((self._task._uuid, host), HealthProgress(host))
             line = progress.line(time.monotonic(), result)

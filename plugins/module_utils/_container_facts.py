@@ -30,7 +30,7 @@ MISSING: dict[str, Any] = {
     "environment_list": {},
     "source": None,
     "outdated": None,
-    "publishers": None,
+    "publishers_down": None,
     "copied_in": None,
 }
 
@@ -55,7 +55,7 @@ def facts(docker: Docker, inspect: Mapping[str, Any]) -> dict[str, Any]:
         **fingerprints(variables),
         "source": None,
         "outdated": None,
-        "publishers": None,
+        "publishers_down": None,
         "copied_in": None,
     }
 

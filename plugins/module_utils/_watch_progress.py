@@ -74,8 +74,9 @@ class HealthProgress:
         if self._began is None:
             self._began = now
         if found["healthy"]:
+            self._began = self._said = None
             return None
-        words = " ".join(found["answer"].split())
+        words = "".join(sign if sign.isprintable() else "�" for sign in " ".join(found["answer"].split()))
         if len(words) > self.WIDTH:
             words = words[: self.WIDTH - 1] + "…"
         if found["status"]:

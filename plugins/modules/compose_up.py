@@ -28,6 +28,7 @@ attributes:
     support: partial
     details:
       - Not with O(recreate=always), or where a build makes another image each time.
+      - A service that ends by itself, such as a migration, is started each time.
 options:
   project_src:
     required: true

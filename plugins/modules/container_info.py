@@ -37,8 +37,8 @@ options:
     default: false
   published_at:
     description:
-      - A TCP port of the host. Look which containers of the project are made to publish it (RV(publishers)), such as a
-        proxy in front of the service. Needs O(project_src).
+      - A TCP port of the host. See what of the project has to be started for it to be published (RV(publishers_down)),
+        such as a proxy in front of the service that an engine which was killed has left down. Needs O(project_src).
     type: int
 requirements:
   - Docker Engine 20.10 or newer
@@ -269,30 +269,23 @@ copied_in:
       as they are. M(composeops.hotfix.container_restore) cannot know of them. Null as RV(outdated).
   type: bool
   returned: success
-publishers:
+publishers_down:
   description:
-    - The containers of the project that are made to publish O(published_at), whether they run or not.
+    - The services to start, in this order, for O(published_at) to be published. That is the one that is made for it and
+      does not run, behind what it depends on and does not run either; of several the one that ran last.
+    - Empty where one of them runs, where the service publishes the port itself, and where Compose does not take the
+      files.
     - Null without O(published_at).
   type: list
-  elements: dict
+  elements: str
   returned: success
-  contains:
-    service:
-      description: Name of the Compose service.
-      type: str
-    name:
-      description: The container's name.
-      type: str
-    status:
-      description: As RV(container.status).
-      type: str
-  sample: [{service: proxy, name: wealth-coach-ai-proxy-1, status: exited}]
+  sample: [proxy]
 """
 
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.composeops.hotfix.plugins.module_utils import _container, _made_with
+from ansible_collections.composeops.hotfix.plugins.module_utils import _made_with
 from ansible_collections.composeops.hotfix.plugins.module_utils._compose_file import Project
 from ansible_collections.composeops.hotfix.plugins.module_utils._container import Docker
 from ansible_collections.composeops.hotfix.plugins.module_utils._container_facts import MISSING, facts
@@ -304,6 +297,7 @@ from ansible_collections.composeops.hotfix.plugins.module_utils._container_optio
 )
 from ansible_collections.composeops.hotfix.plugins.module_utils._errors import HotfixError
 from ansible_collections.composeops.hotfix.plugins.module_utils._mounted_source import mounted_source
+from ansible_collections.composeops.hotfix.plugins.module_utils._publishers import to_start
 
 
 def compared(docker: Docker, options: dict[str, Any], inspect: dict[str, Any]) -> dict[str, bool]:
@@ -322,19 +316,20 @@ def compared(docker: Docker, options: dict[str, Any], inspect: dict[str, Any]) -
         return {}
 
 
-def publishers(docker: Docker, options: dict[str, Any]) -> list[dict[str, str]]:
-    """The containers of the project that are made to publish a port of the host."""
+def publishers_down(docker: Docker, options: dict[str, Any]) -> list[str]:
+    """What has to be started for a port to be published; nothing where Compose does not take the files."""
     if not options["project_src"]:
         raise HotfixError("published_at is asked without a project", remedy="Name project_src and service")
-    wanted = (options["published_at"], "tcp")
-    found = []
-    for identity in docker.find(options["project_src"], files=options["files"] or ()):
-        data = docker.lookup(identity)
-        # It may be gone by now.
-        if data and wanted in {(port.host_port, port.protocol) for port in _container.published_ports(data)}:
-            service, status = _container.compose_labels(data).service, data["State"]["Status"]
-            found.append({"service": service, "name": data["Name"].lstrip("/"), "status": status})
-    return found
+    files = options["files"] or ()
+    try:
+        project = Project.load(options["project_src"], options["files"])
+        config = docker.config(project.project_src, files, unset=project.variables())
+        found = map(docker.lookup, docker.find(project.project_src, files=files))
+        # One may be gone by now.
+        containers = [data for data in found if data is not None]
+        return to_start(project, config, containers, options["service"], options["published_at"])
+    except HotfixError:
+        return []
 
 
 def main() -> None:
@@ -361,7 +356,7 @@ def main() -> None:
         if inspect and options["outdated"]:
             result |= compared(docker, options, inspect)
         if options["published_at"] is not None:
-            result["publishers"] = publishers(docker, options)
+            result["publishers_down"] = publishers_down(docker, options)
     except HotfixError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)

@@ -42,7 +42,8 @@ options:
     type: bool
     default: true
 notes:
-  - In a task with C(until) each new answer is shown when it comes, and the same one again every ten seconds.
+  - In a task with C(until), without C(async) and C(no_log), each new answer is shown when it comes, and the same one
+    again every ten seconds.
   - With O(container_port), O(container) or O(project_src) and O(service) say which container is asked.
   - O(container), or O(project_src) and O(service), say whose secrets are masked; without them only what looks like a
     secret is.

@@ -184,3 +184,11 @@ def test_an_engine_that_is_killed_leaves_a_service_that_answers_and_the_next_run
     run(state, *APPLY, "{}")
     assert api.get("/api/v1/health") == (200, '{"status":"healthy"}')
     assert replaced(host, was, value)
+
+
+def test_a_proxy_that_is_down_is_started_whatever_the_strategy(host: Any, state: Path, api: Any) -> None:
+    was, value = containers(host), f"PROXY_STOPPED={time.time_ns()}"
+    host.check_output(f"echo {value} >> {PROJECT}/.env && docker stop {PROXY}")
+    run(state, *APPLY, json.dumps({"deploy_strategy": "rolling"}))
+    assert api.get("/api/v1/health") == (200, '{"status":"healthy"}')
+    assert replaced(host, was, value)

@@ -58,3 +58,15 @@ def test_an_answer_takes_one_line() -> None:
     line = HealthProgress("droplet").line(0, answered(502, "<html>\n<body>\n" * 100))
     assert line is not None and "\n" not in line and len(line) < 160 and line.endswith("…")
     assert str(HealthProgress("droplet").line(0, answered(500, ""))).endswith("status 500, without a body")
+
+
+def test_what_would_control_a_terminal_is_not_shown() -> None:
+    line = HealthProgress("droplet").line(0, answered(502, "\x1b[31mdown\x07"))
+    assert line is not None and line.endswith("status 502, �[31mdown�")
+
+
+def test_the_time_begins_anew_for_what_is_waited_for_next() -> None:
+    progress = HealthProgress("droplet")
+    progress.line(100, answered(503, "starting"))
+    progress.line(105, answered(200, "", healthy=True))
+    assert str(progress.line(120, answered(503, "starting"))).startswith("  droplet: not healthy after   0 s")

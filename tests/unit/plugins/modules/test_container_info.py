@@ -117,21 +117,18 @@ def test_whether_its_files_would_make_another_one(service: Any) -> None:
     assert service.changes() == []
 
 
-def test_who_is_made_to_publish_a_port(service: Any) -> None:
+def test_what_has_to_be_started_for_a_port_to_be_published(service: Any) -> None:
     service.start(Running=False, Status="exited")
     path = service.programs / "inspect"
     inspect = json.loads(path.read_text())
-    # As the engine shows a container that was stopped.
-    inspect[0]["HostConfig"]["PortBindings"] = {
-        "80/tcp": [{"HostIp": "", "HostPort": "8000"}],
-        "53/udp": [{"HostPort": "53"}],
-    }
-    inspect[0]["NetworkSettings"]["Ports"] = {}
+    inspect[0]["Config"]["Labels"]["com.docker.compose.service"] = "proxy"
     path.write_text(json.dumps(inspect))
-    publisher = {"service": "web", "name": "shop-web-1", "status": "exited"}
-    assert service.run("container_info", published_at=8000)["publishers"] == [publisher]
-    assert service.run("container_info", published_at=53)["publishers"] == []
-    assert service.run("container_info")["publishers"] is None
+    service.write()
+    assert service.run("container_info", published_at=8000)["publishers_down"] == ["proxy"]
+    assert service.run("container_info", published_at=8001)["publishers_down"] == []
+    assert service.run("container_info")["publishers_down"] is None
+    service.write("ports: [")
+    assert service.run("container_info", published_at=8000)["publishers_down"] == []
 
 
 @pytest.mark.parametrize("question", [{"outdated": True}, {"published_at": 8000}])
