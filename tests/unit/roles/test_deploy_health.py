@@ -45,6 +45,29 @@ def test_the_port_of_the_address_is_known(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_a_proxy_that_could_not_be_started_is_named_as_the_reason(tmp_path: Path) -> None:
+    failure = {"item": "proxy", "failed": False, "msg": "docker compose up failed: port is already allocated."}
+    known = {
+        "application_url": "http://127.0.0.1:8000",
+        "application_health_path": "/health",
+        "application_health_body": {"status": "healthy"},
+        "ansible_failed_task": {"name": "Wait until it answers as a healthy one does"},
+        "deploy_health": {"answer": "no answer: Connection refused"},
+        "deploy_health_timeout": 20,
+    }
+    hosts = {
+        "taken": {"started": [{"item": "pages", "after": {}, "failed": False}, failure], "says": failure["msg"][:-1]},
+        "fine": {"started": [{"item": "proxy", "after": {}, "failed": False}], "says": "Connection refused)"},
+    }
+    parts = [
+        {"ansible.builtin.include_vars": {"file": str(VARIABLES)}},
+        {"ansible.builtin.set_fact": {"deploy_proxy_started": {"results": "{{ started }}"}, **known}},
+        {"ansible.builtin.assert": {"that": "deploy_reason.endswith(says)", "fail_msg": "{{ deploy_reason }}"}},
+    ]
+    done = play_roles(tmp_path, parts, hosts)
+    assert done.returncode == 0, done.stdout
+
+
 class Application(BaseHTTPRequestHandler):
     """Gives one answer after the other, and the last one again and again."""
 
