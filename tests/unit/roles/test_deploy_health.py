@@ -21,28 +21,34 @@ LOOKS: dict[str, dict[str, Any]] = {
 }
 
 
+def require(
+    folder: Path, hosts: dict[str, dict[str, Any]], condition: str, facts: dict[str, Any] | None = None
+) -> None:
+    """Have the role's own variables fulfil a condition on each host.
+
+    :param facts: what the run has registered by then.
+    """
+    parts = [
+        {"ansible.builtin.include_vars": {"file": str(VARIABLES)}},
+        *([{"ansible.builtin.set_fact": facts}] if facts else []),
+        {"ansible.builtin.assert": {"that": condition}},
+    ]
+    done = play_roles(folder, parts, hosts)
+    assert done.returncode == 0, done.stdout
+
+
 def test_the_start_period_of_the_service_comes_before_the_time_to_answer(tmp_path: Path) -> None:
     hosts = {
         f"host{index}": {"deploy_health_timeout": 20, "wanted": float(seconds), **looks}
         for index, (seconds, looks) in enumerate(LOOKS.items())
     }
-    parts = [
-        {"ansible.builtin.include_vars": {"file": str(VARIABLES)}},
-        {"ansible.builtin.assert": {"that": "deploy_health_seconds | float == wanted"}},
-    ]
-    done = play_roles(tmp_path, parts, hosts)
-    assert done.returncode == 0, done.stdout
+    require(tmp_path, hosts, "deploy_health_seconds | float == wanted")
 
 
 def test_the_port_of_the_address_is_known(tmp_path: Path) -> None:
     urls = {"http://127.0.0.1:8000": 8000, "HTTPS://shop.example": 443, "http://shop.example/": 80}
     hosts = {f"host{port}": {"application_url": url, "port": port} for url, port in urls.items()}
-    parts = [
-        {"ansible.builtin.include_vars": {"file": str(VARIABLES)}},
-        {"ansible.builtin.assert": {"that": "deploy_url_port | int == port"}},
-    ]
-    done = play_roles(tmp_path, parts, hosts)
-    assert done.returncode == 0, done.stdout
+    require(tmp_path, hosts, "deploy_url_port | int == port")
 
 
 def test_a_proxy_that_could_not_be_started_is_named_as_the_reason(tmp_path: Path) -> None:
@@ -59,13 +65,9 @@ def test_a_proxy_that_could_not_be_started_is_named_as_the_reason(tmp_path: Path
         "taken": {"started": [{"item": "pages", "after": {}, "failed": False}, failure], "says": failure["msg"][:-1]},
         "fine": {"started": [{"item": "proxy", "after": {}, "failed": False}], "says": "Connection refused)"},
     }
-    parts = [
-        {"ansible.builtin.include_vars": {"file": str(VARIABLES)}},
-        {"ansible.builtin.set_fact": {"deploy_proxy_started": {"results": "{{ started }}"}, **known}},
-        {"ansible.builtin.assert": {"that": "deploy_reason.endswith(says)", "fail_msg": "{{ deploy_reason }}"}},
-    ]
-    done = play_roles(tmp_path, parts, hosts)
-    assert done.returncode == 0, done.stdout
+    require(
+        tmp_path, hosts, "deploy_reason.endswith(says)", {"deploy_proxy_started": {"results": "{{ started }}"}, **known}
+    )
 
 
 class Application(BaseHTTPRequestHandler):
