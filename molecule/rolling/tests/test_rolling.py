@@ -51,9 +51,14 @@ def rules(host: Any) -> str:
 
 def run(state: Path, *words: str) -> None:
     """Run a command of Ansible against the droplet."""
-    command = [words[0], "-i", f"{state}/inventory", *words[1:]]
-    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    done = attempt(state, *words)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+
+
+def attempt(state: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run one that may fail."""
+    command = [words[0], "-i", f"{state}/inventory", *words[1:]]
+    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
 
 
 def wait_for(host: Any, name: str) -> None:
@@ -186,9 +191,22 @@ def test_an_engine_that_is_killed_leaves_a_service_that_answers_and_the_next_run
     assert replaced(host, was, value)
 
 
-def test_a_proxy_that_is_down_is_started_whatever_the_strategy(host: Any, state: Path, api: Any) -> None:
+def test_a_proxy_that_is_down_is_started_whatever_the_strategy_unless_another_program_answers(
+    host: Any, state: Path, api: Any
+) -> None:
     was, value = containers(host), f"PROXY_STOPPED={time.time_ns()}"
     host.check_output(f"echo {value} >> {PROJECT}/.env && docker stop {PROXY}")
-    run(state, *APPLY, json.dumps({"deploy_strategy": "rolling"}))
+    rolling = json.dumps({"deploy_strategy": "rolling"})
+    host.check_output("systemd-run --unit=another python3 -m http.server 8000")
+    try:
+        host.check_output("timeout 30 sh -c 'until curl --silent http://127.0.0.1:8000; do sleep 1; done'")
+        refused = attempt(state, *APPLY, rolling)
+    finally:
+        host.check_output("systemctl stop another")
+    assert refused.returncode == 2, refused.stdout[-3000:]
+    assert "cannot be replaced behind a proxy: no nginx, Traefik or Caddy" in refused.stdout
+    assert "deploy_strategy: recreate" in refused.stdout
+    assert containers(host) == was and not inspect(host, PROXY)["State"]["Running"]
+    run(state, *APPLY, rolling)
     assert api.get("/api/v1/health") == (200, '{"status":"healthy"}')
     assert replaced(host, was, value)
