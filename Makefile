@@ -88,7 +88,7 @@ sizing: setup ## The number of workers that is chosen runs under load, one more 
 live-workers: setup ## Requests lost when the number of workers changes, live and by a recreate (5 minutes)
 	@tools/on_droplet.sh live-workers benchmarks/live_workers.py --droplet live-workers
 
-faults: setup ## Real faults in the middle of a deployment, and the same run once they are gone (80 minutes)
+faults: setup ## Real faults in the middle of a deployment, and the same run once they are gone (2 hours)
 	@DROPLET=faults tools/on_droplet.sh faults pytest tests/droplet/test_faults.py tests/droplet/test_projects.py
 
 handover: setup ## A service handed over in each way in which an engine publishes ports, while it is asked (10 minutes)
