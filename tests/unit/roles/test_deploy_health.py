@@ -9,9 +9,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
+import yaml
 from role_play import play_roles
 
-VARIABLES = Path(__file__).parents[3] / "roles/deploy/vars/main.yml"
+ROLE = Path(__file__).parents[3] / "roles/deploy"
+VARIABLES = ROLE / "vars/main.yml"
 # What is known of the container of before and of the new one, by the seconds that it has in all.
 LOOKS: dict[str, dict[str, Any]] = {
     "20": {},
@@ -68,6 +70,25 @@ def test_a_proxy_that_could_not_be_started_is_named_as_the_reason(tmp_path: Path
     require(
         tmp_path, hosts, "deploy_reason.endswith(says)", {"deploy_proxy_started": {"results": "{{ started }}"}, **known}
     )
+
+
+def test_a_proxy_that_an_earlier_try_could_not_start_is_forgotten_by_the_next(tmp_path: Path) -> None:
+    first, *_others = yaml.safe_load((ROLE / "tasks/up.yml").read_text(encoding="utf-8"))
+    fails = {
+        "ansible.builtin.command": "false",
+        "loop": ["proxy"],
+        "register": "deploy_proxy_started",
+        "failed_when": False,
+    }
+    parts = [
+        {"ansible.builtin.include_vars": {"file": str(VARIABLES)}},
+        fails,
+        {"ansible.builtin.assert": {"that": "deploy_proxy_failures | length == 1"}},
+        first,
+        {"ansible.builtin.assert": {"that": "deploy_proxy_failures | length == 0"}},
+    ]
+    done = play_roles(tmp_path, parts, {"web1": {}})
+    assert done.returncode == 0, done.stdout
 
 
 class Application(BaseHTTPRequestHandler):
