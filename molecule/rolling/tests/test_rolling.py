@@ -52,13 +52,15 @@ def rules(host: Any) -> str:
 def run(state: Path, *words: str) -> None:
     """Run a command of Ansible against the droplet."""
     done = attempt(state, *words)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert done.returncode == 0, done.stdout[-4000:]
 
 
 def attempt(state: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run one that may fail."""
+    """Run one that may fail; Molecule has Ansible say on the other stream what failed."""
     command = [words[0], "-i", f"{state}/inventory", *words[1:]]
-    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
 
 
 def wait_for(host: Any, name: str) -> None:
