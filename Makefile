@@ -67,7 +67,7 @@ engine-tests: setup ## What only a container engine can tell
 molecule: setup ## The whole runbook on a stand-in droplet
 	@tools/with_engine.sh tools/molecule.sh
 
-molecule-long: setup ## Keys, updates from git, a backend behind nginx, the way back, a watch with faults, an unknown droplet (40 minutes)
+molecule-long: setup ## Keys, updates from git, a backend behind nginx, the way back, a watch with faults, an unknown droplet (1 hour)
 	@SCENARIOS="keys redis rolling rollback monitor support" tools/with_engine.sh tools/molecule.sh
 
 tests-can-fail: setup ## Leave each fix out in turn: its tests have to fail (15 minutes)
