@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SETUP := .state/setup
 SHELL_FILES := $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help demo test setup engine images lint sanity unit engine-tests engine-tests-in-one-piece molecule molecule-long tests-can-fail fuzz leaks causes sizing live-workers handover rolling newer-engine interruption faults report-browser benchmarks lock clean
+.PHONY: help demo test setup engine images lint sanity unit role-tests engine-tests engine-tests-in-one-piece molecule molecule-long tests-can-fail fuzz leaks causes sizing live-workers handover rolling newer-engine interruption faults report-browser benchmarks lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -69,6 +69,9 @@ molecule: setup ## The whole runbook on a stand-in droplet
 
 molecule-long: setup ## Keys, updates from git, a backend behind nginx, the way back, a watch with faults, an unknown droplet (1 hour)
 	@SCENARIOS="keys redis rolling rollback monitor support" tools/with_engine.sh tools/molecule.sh
+
+role-tests: setup ## Roles and playbooks run by ansible-playbook, with this machine for a host (15 minutes)
+	pytest -n auto --dist worksteal tests/roles
 
 tests-can-fail: setup ## Leave each fix out in turn: its tests have to fail (15 minutes)
 	@tools/tests_can_fail.sh

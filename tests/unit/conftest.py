@@ -7,9 +7,9 @@ A test that measures something hands the sentence about it to the fixture ``figu
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from module_server import Modules
 
 COLLECTIONS = Path(__file__).resolve().parents[2] / ".ansible" / "collections"
 sys.path.insert(0, str(COLLECTIONS))
@@ -26,18 +27,11 @@ os.environ.setdefault("ANSIBLE_COLLECTIONS_PATH", str(COLLECTIONS))
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-# The same wrapper for every supported ansible-core: import the module's file and hand it its arguments.
-RUNNER = """
-import json, runpy, sys
-from ansible.module_utils import basic
-basic._ANSIBLE_ARGS = sys.stdin.buffer.read()
-try:
-    basic._ANSIBLE_PROFILE = "legacy"
-except AttributeError:
-    pass
-sys.argv = [sys.argv[1]]
-runpy.run_module("ansible_collections.composeops.hotfix.plugins.modules." + sys.argv[0], run_name="__main__")
-"""
+
+@functools.cache
+def modules() -> Modules:
+    """The process that modules are forked from; it ends with this one."""
+    return Modules(str(COLLECTIONS))
 
 
 @pytest.fixture
@@ -54,16 +48,10 @@ def run_module() -> Callable[..., dict[str, Any]]:
         env: dict[str, str] | None = None,
     ) -> dict[str, Any]:
         arguments = {**args, "_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
-        process = subprocess.run(
-            [sys.executable, "-c", RUNNER, name],
-            input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "PYTHONPATH": str(COLLECTIONS), **(env or {})},
-        )
-        assert process.stdout.strip(), f"{name} printed no result:\n{process.stderr}"
-        result: dict[str, Any] = json.loads(process.stdout.strip().splitlines()[-1])
+        printed = modules().run(name, json.dumps({"ANSIBLE_MODULE_ARGS": arguments}), env or {})
+        answers = [line for line in printed.splitlines() if line.startswith("{")]
+        assert answers, f"{name} printed no result:\n{printed}"
+        result: dict[str, Any] = json.loads(answers[-1])
         # How ansible-core from 2.22 on tells the controller what to mask; it is no part of the result there.
         result.pop("_ansible_new_secrets", None)
         assert bool(result.get("failed")) is expect_failure, result

@@ -17,7 +17,7 @@ import yaml
 from ansible_collections.composeops.hotfix.plugins.module_utils import _journal, _report_document, _report_text
 from role_play import play_roles
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 STYLE = (ROOT / "roles" / "report" / "templates" / "style.css.j2").read_text(encoding="utf-8")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 HOSTILE = '<script>alert(1)</script><img src=x onerror="alert(2)">{{ 6 * 7 }}{% raw %}&amp;\'"\x1b[31m</td>\u202eevil'

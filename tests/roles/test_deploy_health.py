@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import yaml
 from role_play import play_roles
 
-ROLE = Path(__file__).parents[3] / "roles/deploy"
+ROLE = Path(__file__).parents[2] / "roles/deploy"
 VARIABLES = ROLE / "vars/main.yml"
 # What is known of the container of before and of the new one, by the seconds that it has in all.
 LOOKS: dict[str, dict[str, Any]] = {

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from role_play import play_roles
 
-RECORDED = Path(__file__).resolve().parents[1] / "plugins" / "module_utils" / "recorded" / "inspect_engine_20.json"
-ROLES = Path(__file__).resolve().parents[3] / "roles"
+RECORDED = Path(__file__).resolve().parents[1] / "unit/plugins/module_utils/recorded/inspect_engine_20.json"
+ROLES = Path(__file__).resolve().parents[2] / "roles"
 TOKEN = "hook-T0ken-9f8e7d6c5b4a39281706"
 SYSTEMCTL = r"""#!/bin/sh
 cd "$(dirname "$0")"

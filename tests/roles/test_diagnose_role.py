@@ -15,7 +15,7 @@ import pytest
 import yaml
 from role_play import play_roles
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 RECORDED = ROOT / "tests" / "unit" / "plugins" / "module_utils" / "recorded" / "inspect_engine_20.json"
 API_KEY = "dev-key-12345"
 LOG = f"""\

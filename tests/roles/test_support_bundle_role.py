@@ -16,7 +16,7 @@ import pytest
 from compose_binary import BY_VERSION
 from role_play import play_roles
 
-RECORDED = Path(__file__).parents[1] / "plugins" / "module_utils" / "recorded"
+RECORDED = Path(__file__).resolve().parents[1] / "unit/plugins/module_utils/recorded"
 COMPOSE = """\
 services:
   backend: {image: shop, build: .}
