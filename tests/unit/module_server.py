@@ -60,9 +60,17 @@ class Job(socketserver.StreamRequestHandler):
 
 
 class Server(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
-    """A fork for each connection."""
+    """A fork for each connection, as long as the process of the tests lives."""
 
     request_queue_size = 64
+    tests = os.getppid()
+
+    def service_actions(self) -> None:
+        """Called twice a second: end with the tests, which may have been killed."""
+        super().service_actions()
+        if os.getppid() != self.tests:
+            shutil.rmtree(os.path.dirname(str(self.server_address)))
+            sys.exit()
 
 
 class Modules:
