@@ -3,11 +3,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 from conftest import run_module
 
 __all__ = ["run_module"]
-
-sys.path.insert(0, str(Path(__file__).parent))
