@@ -92,16 +92,16 @@ live-workers: setup ## Requests lost when the number of workers changes, live an
 	@tools/on_droplet.sh live-workers benchmarks/live_workers.py --droplet live-workers
 
 faults: setup ## Real faults in the middle of a deployment, and the same run once they are gone (2 hours)
-	@DROPLET=faults tools/on_droplet.sh faults pytest tests/droplet/test_faults.py tests/droplet/test_projects.py
+	@tools/on_droplet.sh "faults-0 faults-1" pytest -vv -n 2 --dist worksteal tests/droplet/test_faults.py tests/droplet/test_projects.py
 
 handover: setup ## A service handed over in each way in which an engine publishes ports, while it is asked (10 minutes)
-	@DROPLET=handover tools/on_droplet.sh handover pytest tests/droplet/test_handover.py
+	@tools/on_droplet.sh handover pytest tests/droplet/test_handover.py
 
 rolling: setup ## A service replaced behind nginx, Caddy and Traefik while it is asked, and after runs that were killed (12 minutes)
-	@DROPLET=rolling-tests tools/on_droplet.sh rolling-tests pytest tests/droplet/test_rolling.py
+	@tools/on_droplet.sh rolling-tests pytest tests/droplet/test_rolling.py
 
 newer-engine: setup ## The two before this, and other projects, on the engine of Debian's next release (30 minutes)
-	@DROPLET=newer-engine tools/on_droplet.sh newer-engine sh -c "ansible-playbook droplet/newer_engine.yml \
+	@tools/on_droplet.sh newer-engine sh -c "ansible-playbook droplet/newer_engine.yml \
 	  -e droplet_name=newer-engine && pytest tests/droplet --deselect tests/droplet/test_faults.py"
 
 interruption: images ## Changes under load: the runbook's steps, recreate, handover, rolling, ten in a row (12 minutes)

@@ -694,9 +694,6 @@ class Round:
         """)
 
 
-passed: list[str] = []
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _comes_back(droplet: Host) -> None:
     """With a policy: without one, neither an engine that was stopped nor a reboot brings a container back.
@@ -717,7 +714,8 @@ def repair(droplet: Host) -> None:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_fault(droplet: Host, name: str, figure: Callable[[str], None]) -> None:
+def test_fault(droplet: Host, name: str, record_property: Callable[[str, object], None]) -> None:
+    record_property("faults", len(FAULTS))
     fault, this = FAULTS[name], Round(droplet)
     repair(droplet)
     before, files = this.env(), this.files()
@@ -758,8 +756,6 @@ def test_fault(droplet: Host, name: str, figure: Callable[[str], None]) -> None:
         assert f'"FAULT={this.wanted}"' in this.live()
         assert (this.env(), this.files()) == (before, files)
     assert this.left_behind() == ""
-    passed.append(name)
-    figure(f"faults: {len(passed)} of {len(FAULTS)} ({name})")
 
 
 def test_workers_that_are_changed_while_they_serve_leave_nothing_of_a_killed_run(droplet: Host) -> None:
