@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs modules as Ansible does, each in a process of its own, which begins with what every module imports.
+"""Runs modules as Ansible does, each in a process of its own, which begins with what modules import.
 
 To import that takes longer than most modules do; hence a process that has done it, and forks for each module.
 """
@@ -7,8 +7,10 @@ To import that takes longer than most modules do; hence a process that has done 
 from __future__ import annotations
 
 import atexit
+import importlib
 import json
 import os
+import pkgutil
 import runpy
 import shutil
 import socket
@@ -21,7 +23,7 @@ import traceback
 
 from ansible.module_utils import basic
 
-PACKAGE = "ansible_collections.composeops.hotfix.plugins.modules"
+PLUGINS = "ansible_collections.composeops.hotfix.plugins"
 # What Python reads when it starts, or the C library: a fork has that of the process that it was forked from.
 READ_AT_START = ("PYTHON", "LC_", "LANG", "TZ", "LD_")
 
@@ -33,7 +35,14 @@ def main(name: str, arguments: bytes) -> None:
     if hasattr(basic, "_ANSIBLE_PROFILE"):
         basic._ANSIBLE_PROFILE = "legacy"
     sys.argv = [name]
-    runpy.run_module(f"{PACKAGE}.{name}", run_name="__main__")
+    runpy.run_module(f"{PLUGINS}.modules.{name}", run_name="__main__")
+
+
+def import_shared_code() -> None:
+    """Import all of ``module_utils``, so that no fork has to."""
+    package = importlib.import_module(f"{PLUGINS}.module_utils")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
 
 
 class Job(socketserver.StreamRequestHandler):
@@ -128,6 +137,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "--once":
         main(sys.argv[2], sys.stdin.buffer.read())
     else:
+        import_shared_code()
         with Server(sys.argv[1], Job) as server:
             print("ready", flush=True)
             server.serve_forever()
