@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SETUP := .state/setup
 SHELL_FILES := $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help demo test setup engine images lint sanity unit role-tests engine-tests engine-tests-in-one-piece molecule molecule-long tests-can-fail fuzz leaks causes sizing live-workers handover rolling newer-engine interruption faults report-browser benchmarks lock clean
+.PHONY: help demo test setup engine images lint sanity unit role-tests engine-tests on-an-engine off-the-engine molecule molecule-long tests-can-fail fuzz leaks causes sizing live-workers handover rolling newer-engine interruption faults report-browser benchmarks lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -24,9 +24,7 @@ demo: setup ## Break a droplet, hot-fix it over SSH, show before and after
 	@tools/demo.sh
 
 test: setup ## Everything that CI runs
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint sanity
-	@$(MAKE) --no-print-directory --jobs 2 unit engine-tests-in-one-piece
-	@$(MAKE) --no-print-directory molecule
+	@$(MAKE) --no-print-directory --jobs 2 on-an-engine off-the-engine
 
 setup: $(SETUP) ## Virtual environment and collections, inside this folder
 
@@ -58,14 +56,19 @@ sanity: setup ## ansible-test sanity
 unit: setup ## Unit and module tests
 	pytest -n auto --dist worksteal
 
-engine-tests-in-one-piece: setup # what it prints, beside other targets
-	@$(MAKE) --no-print-directory --output-sync=target engine-tests
-
 engine-tests: setup ## What only a container engine can tell
 	@tools/with_engine.sh sh -c "ansible-playbook droplet/build.yml && pytest tests/engine"
 
 molecule: setup ## The whole runbook on a stand-in droplet
 	@tools/with_engine.sh tools/molecule.sh
+
+on-an-engine: # one after the other: both build the images
+	@$(MAKE) --no-print-directory engine-tests
+	@$(MAKE) --no-print-directory molecule
+
+# Their output in one piece each, and no time that the droplet wants: a worker that waits too long for the processor dies.
+off-the-engine:
+	@nice -n 19 $(MAKE) --no-print-directory --output-sync=target lint sanity unit
 
 molecule-long: setup ## Keys, updates from git, a backend behind nginx, the way back, a watch with faults, an unknown droplet (1 hour)
 	@SCENARIOS="keys redis rolling rollback monitor support" tools/with_engine.sh tools/molecule.sh
@@ -91,7 +94,7 @@ sizing: setup ## The number of workers that is chosen runs under load, one more 
 live-workers: setup ## Requests lost when the number of workers changes, live and by a recreate (5 minutes)
 	@tools/on_droplet.sh live-workers benchmarks/live_workers.py --droplet live-workers
 
-faults: setup ## Real faults in the middle of a deployment, and the same run once they are gone (2 hours)
+faults: setup ## Real faults in the middle of a deployment, and the same run once they are gone (2 1/2 hours)
 	@tools/on_droplet.sh "faults-0 faults-1" pytest -vv -n 2 --dist worksteal tests/droplet/test_faults.py tests/droplet/test_projects.py
 
 handover: setup ## A service handed over in each way in which an engine publishes ports, while it is asked (10 minutes)
