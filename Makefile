@@ -57,7 +57,7 @@ unit: setup ## Unit and module tests
 	pytest -n auto --dist worksteal
 
 engine-tests: setup ## What only a container engine can tell
-	@tools/with_engine.sh sh -c "ansible-playbook droplet/build.yml && pytest tests/engine"
+	@tools/with_engine.sh sh -c "ansible-playbook droplet/build.yml && pytest -n auto --dist worksteal tests/engine"
 
 molecule: setup ## The whole runbook on a stand-in droplet
 	@tools/with_engine.sh tools/molecule.sh
